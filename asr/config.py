@@ -1,0 +1,123 @@
+"""Options: frozen, validated settings from TOML files and `--set a.b=c`.
+
+Every stage defines one `Options` subclass beside its code; `experiment.ExperimentConfig` composes
+them. Unknown keys and values out of range become a `ConfigError` that names the setting, what was
+expected and the nearest known name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from asr.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Options(BaseModel):
+    """Base of every settings class: immutable, no unknown keys, defaults checked too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+def parse_options(cls: type[OptionsT], values: Mapping[str, Any], source: str) -> OptionsT:
+    """Validate nested plain values.
+
+    Args:
+        cls: The settings class.
+        values: Nested mapping, as TOML or JSON gives it.
+        source: Where the values came from, for the message: a file name.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit.
+    """
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise _config_error(cls, error, source) from None
+
+
+def load_options(
+    cls: type[OptionsT], path: Path | None, overrides: Sequence[str] = ()
+) -> OptionsT:
+    """Read a TOML file and apply `a.b=c` overrides.
+
+    Args:
+        cls: The settings class.
+        path: TOML file holding only what differs from the defaults; None for the defaults.
+        overrides: Assignments such as `model.units=192`; the value is read as TOML, and as a
+            plain string where it is not TOML.
+
+    Raises:
+        ConfigError: The file cannot be read or parsed, or a setting is wrong.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read settings {path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    for assignment in overrides:
+        _assign(values, assignment)
+    return parse_options(cls, values, str(path) if path is not None else "--set")
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    name, equals, text = assignment.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(
+            f"cannot read the setting {assignment!r}", hint="write it as section.name=value"
+        )
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"`{key}` in {assignment!r} is a value, not a section")
+        values = inner
+    values[keys[-1]] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _config_error(cls: type[Options], error: ValidationError, source: str) -> ConfigError:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    name = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _field_names(cls, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(sorted(known))}"
+        return ConfigError(f"unknown setting `{name}` in {source}", hint=hint)
+    got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+    reason = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"setting `{name}` in {source}: {reason}{got}")
+
+
+def _field_names(cls: type[Options], path: Sequence[str]) -> list[str]:
+    for part in path:
+        field = cls.model_fields.get(part)
+        candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        inner = [c for c in candidates if isinstance(c, type) and issubclass(c, Options)]
+        if not inner:
+            return []
+        cls = inner[0]
+    return list(cls.model_fields)
