@@ -1,0 +1,27 @@
+"""Audio files: what they hold, reading them, resampling, writing.
+
+soundfile (libsndfile) decodes, torchaudio resamples; this package refuses what those two would
+let pass: files cut off, ranges past the end, samples that are not numbers.
+"""
+
+from asr.audio.headers import PCM_ENCODINGS, AudioInfo, PcmFormat, probe_audio
+from asr.audio.reading import ReadOptions, read_audio, sample_range
+from asr.audio.resampling import resample
+from asr.audio.waveform import Channel, Waveform, check_channel, to_mono
+from asr.audio.writing import write_audio
+
+__all__ = [
+    "PCM_ENCODINGS",
+    "AudioInfo",
+    "Channel",
+    "PcmFormat",
+    "ReadOptions",
+    "Waveform",
+    "check_channel",
+    "probe_audio",
+    "read_audio",
+    "resample",
+    "sample_range",
+    "to_mono",
+    "write_audio",
+]

@@ -1,0 +1,162 @@
+"""Read audio: any format and rate, one channel or the mix, the whole or a range."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr.audio.headers import UNKNOWN_LENGTH, AudioInfo, PcmFormat, describe, open_audio, truncated
+from asr.audio.resampling import resample
+from asr.audio.waveform import Channel, Waveform, check_channel, to_mono
+from asr.errors import DataError
+
+RANGE_TOLERANCE_S = 0.01
+"""How far a range may pass the end of its file, and then ends with it: the rounding of times
+written with two decimals."""
+
+MAX_ABS_SAMPLE = 64.0
+"""Float files louder than this (36 dB over full scale) hold integers, not samples in [-1, 1]."""
+
+_BLOCK_VALUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What to read of a file, and as what.
+
+    Attributes:
+        start_s: Where the range begins, in seconds from the beginning of the file.
+        duration_s: Length of the range in seconds; None to the end of the file.
+        sample_rate_hz: Rate to resample to (needs the extra ``train``); None for the file's own.
+        channel: `"mix"`, the mean of all channels, or the index of one from 0.
+        pcm: Format of a headerless file.
+        max_duration_s: A longer range is refused before memory is taken for it.
+    """
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    sample_rate_hz: int | None = None
+    channel: Channel = "mix"
+    pcm: PcmFormat | None = None
+    max_duration_s: float = 3600.0
+
+
+def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:  # noqa: B008
+    """Read a file, or a range of it, as a mono waveform.
+
+    Only the range is read and decoded. It is cut out at the file's own rate, then resampled.
+
+    Args:
+        path: Any file that libsndfile reads, or a headerless one with `options.pcm`.
+        options: What to read, and as what.
+
+    Raises:
+        DataError: The file is missing, no audio, cut off, empty or too long; the range or the
+            channel is not in it; a sample is NaN, infinite or far out of range.
+        MissingExtraError: It has to be resampled, and torchaudio is not installed.
+    """
+    with open_audio(path, options.pcm) as file:
+        info = describe(path, file)
+        try:
+            check_channel(options.channel, info.num_channels)
+            start, stop = sample_range(info, options)
+        except DataError as error:
+            raise DataError(f"{path}: {error.message}", hint=error.hint) from None
+        samples = _read_range(path, file, start, stop, options.channel)
+    _check_values(path, samples)
+    waveform = Waveform(samples, info.sample_rate_hz)
+    if options.sample_rate_hz is None:
+        return waveform
+    return resample(waveform, options.sample_rate_hz)
+
+
+def sample_range(info: AudioInfo, options: ReadOptions) -> tuple[int, int]:
+    """First sample of a range, and one past its last, at the file's own rate.
+
+    Raises:
+        DataError: The range is empty, not a range, not inside the file, or too long.
+    """
+    rate = info.sample_rate_hz
+    _check_times(options)
+    start = round(options.start_s * rate)
+    stop = info.num_samples
+    if options.duration_s is not None:
+        stop = round((options.start_s + options.duration_s) * rate)
+    slack = math.ceil(RANGE_TOLERANCE_S * rate)
+    if start >= info.num_samples or stop > info.num_samples + slack:
+        raise DataError(
+            f"the range {start / rate:.3f} s to {stop / rate:.3f} s is not inside the file, "
+            f"which is {info.duration_s:.3f} s long"
+        )
+    stop = min(stop, info.num_samples)
+    if stop <= start:
+        raise DataError(f"the range of {options.duration_s} s holds no sample at {rate} Hz")
+    if info.num_samples != UNKNOWN_LENGTH and (stop - start) / rate > options.max_duration_s:
+        raise too_long((stop - start) / rate, options.max_duration_s)
+    return start, stop
+
+
+def too_long(duration_s: float, max_duration_s: float) -> DataError:
+    """The error for a range longer than the limit."""
+    return DataError(
+        f"{duration_s:.0f} s of audio, more than the limit of {max_duration_s:g} s",
+        hint="read it in ranges, or raise max_duration_s",
+    )
+
+
+def _check_times(options: ReadOptions) -> None:
+    if not (math.isfinite(options.start_s) and options.start_s >= 0):
+        raise DataError(f"start_s must be 0 or more, got {options.start_s}")
+    duration_s = options.duration_s
+    if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
+        raise DataError(f"duration_s must be above 0, got {duration_s}")
+
+
+def _read_range(
+    path: Path, file: soundfile.SoundFile, start: int, stop: int, channel: Channel
+) -> np.ndarray:
+    """(stop - start,) float32 of the chosen channel; memory for one channel only."""
+    try:
+        file.seek(start)
+        if file.channels == 1:
+            samples = file.read(stop - start, dtype="float32")
+        else:
+            samples = _read_blocks(file, stop - start, channel)
+    except soundfile.LibsndfileError as error:
+        raise truncated(path, error.error_string) from None
+    if len(samples) < stop - start:
+        raise truncated(path, f"{len(samples)} of {stop - start} samples")
+    return samples
+
+
+def _read_blocks(file: soundfile.SoundFile, num_samples: int, channel: Channel) -> np.ndarray:
+    samples = np.empty(num_samples, dtype=np.float32)
+    block = np.empty((max(1, _BLOCK_VALUES // file.channels), file.channels), dtype=np.float32)
+    done = 0
+    while done < num_samples:
+        part = file.read(min(len(block), num_samples - done), out=block[: num_samples - done])
+        if not len(part):
+            break
+        samples[done : done + len(part)] = to_mono(part, channel)
+        done += len(part)
+    return samples[:done]
+
+
+def _check_values(path: Path, samples: np.ndarray) -> None:
+    lowest, highest = float(samples.min()), float(samples.max())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        bad = np.flatnonzero(~np.isfinite(samples))
+        raise DataError(
+            f"{path} holds {len(bad)} samples that are NaN or infinite, "
+            f"the first at sample {bad[0]} of what was read",
+            hint="the program that wrote it is at fault; export it again",
+        )
+    if max(-lowest, highest) > MAX_ABS_SAMPLE:
+        raise DataError(
+            f"{path} holds samples from {lowest:g} to {highest:g}, expected about [-1, 1]",
+            hint="divide by the full scale of the integers that were stored as floats",
+        )

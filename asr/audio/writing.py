@@ -1,0 +1,48 @@
+"""Write audio files that appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr.audio.waveform import Waveform
+from asr.errors import DataError
+from asr.files import atomic_path
+
+MAX_CLIPPED = 1.122
+"""Samples up to 1 dB over full scale, as resampling makes them, are cut off at it when written."""
+
+_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+
+def write_audio(path: Path, waveform: Waveform) -> None:
+    """Write a waveform as 16 bit WAV or FLAC, by the suffix of `path`.
+
+    Args:
+        path: Ends in ``.wav`` or ``.flac``; directories above it are made.
+        waveform: Within full scale; see `MAX_CLIPPED`.
+
+    Raises:
+        DataError: Another suffix, samples that do not fit 16 bits, or a file that cannot be
+            written.
+    """
+    container = _FORMATS.get(path.suffix.lower())
+    if container is None:
+        raise DataError(f"cannot write {path}: its name must end in {' or '.join(_FORMATS)}")
+    samples = waveform.samples
+    if samples.ndim != 1:
+        raise DataError(
+            f"samples must be (num_samples,), got shape {samples.shape}",
+            hint="mix channels down with audio.to_mono first",
+        )
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not peak <= MAX_CLIPPED:
+        raise DataError(
+            f"cannot write {path}: samples reach {peak:g}, expected [-1, 1]",
+            hint="scale the waveform down first",
+        )
+    integers = np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16)
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, integers, waveform.sample_rate_hz, "PCM_16", format=container)
