@@ -54,16 +54,16 @@ class LogMelConfig(Options):
             the low end.
     """
 
-    sample_rate_hz: int = Field(16000, ge=1)
-    window_ms: float = Field(25.0, gt=0, allow_inf_nan=False)
-    hop_ms: float = Field(10.0, gt=0, allow_inf_nan=False)
-    low_hz: float = Field(20.0, ge=0, allow_inf_nan=False)
-    high_hz: float | None = Field(None, gt=0, allow_inf_nan=False)
-    num_mels: int = Field(80, ge=1)
+    sample_rate_hz: int = Field(default=16000, ge=1)
+    window_ms: float = Field(default=25.0, gt=0, allow_inf_nan=False)
+    hop_ms: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    low_hz: float = Field(default=20.0, ge=0, allow_inf_nan=False)
+    high_hz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    num_mels: int = Field(default=80, ge=1)
     window: Literal["hann", "povey"] = "hann"
-    preemphasis: float = Field(0.97, ge=0, lt=1)
-    dither: float = Field(0.0, ge=0, allow_inf_nan=False)
-    floor: float = Field(1e-8, gt=0, allow_inf_nan=False)
+    preemphasis: float = Field(default=0.97, ge=0, lt=1)
+    dither: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    floor: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
     normalization: Literal["none", "utterance", "global"] = "utterance"
     scaling: Literal["none", "symmetric", "unit"] = "none"
 
