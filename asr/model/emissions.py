@@ -12,8 +12,8 @@ class Emissions:
     """Token log-probabilities of a batch; nothing beyond an utterance's length has meaning.
 
     Attributes:
-        log_probs: (batch, max_frames, vocab_size) natural log, float32; each frame sums to one.
-            Index 0 is the blank.
+        log_probs: (batch, max_frames, vocab_size) natural log, float32 (float64 where the
+            model is); each frame sums to one. Index 0 is the blank.
         lengths: (batch,) int64, on the device of `log_probs`; frames of each utterance, ≥ 1.
     """
 
