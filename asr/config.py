@@ -49,9 +49,7 @@ def parse_options(cls: type[OptionsT], values: Mapping[str, Any], source: str) -
         raise _config_error(cls, error, source) from None
 
 
-def load_options(
-    cls: type[OptionsT], path: Path | None, overrides: Sequence[str] = ()
-) -> OptionsT:
+def load_options(cls: type[OptionsT], path: Path | None, overrides: Sequence[str] = ()) -> OptionsT:
     """Read a TOML file and apply `a.b=c` overrides.
 
     Args:

@@ -1,0 +1,159 @@
+"""Model files and training checkpoints: safetensors with JSON metadata, never pickle.
+
+A file holds named tensors and a few JSON documents in its header. Reading an untrusted file can
+fail with an error; it cannot run code. `kind` says what a file is for and `FORMAT_VERSION` which
+layout it has, so a file of another kind or version is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from asr.errors import ModelFileError
+from asr.files import atomic_path
+
+FORMAT_VERSION = 1
+MODEL_KIND = "asr-model"
+TRAINING_KIND = "asr-training-state"
+_RETRAIN = "load it with the release that wrote it, or train again"
+
+
+def save_tensors(
+    path: Path, kind: str, tensors: Mapping[str, Tensor], documents: Mapping[str, Any]
+) -> None:
+    """Write tensors and JSON documents to one file, atomically.
+
+    Args:
+        path: Where to; by convention `*.safetensors`.
+        kind: `MODEL_KIND` or `TRAINING_KIND`.
+        tensors: Any shapes; copied to the CPU and made contiguous.
+        documents: JSON-able values by name.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    metadata = {name: json.dumps(value, ensure_ascii=False) for name, value in documents.items()}
+    metadata |= {"kind": kind, "format_version": str(FORMAT_VERSION)}
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(on_cpu, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file written by `save_tensors`.
+
+    Returns:
+        The tensors by name, and the JSON documents by name.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, a pickle, or of another kind or version.
+    """
+    _refuse_foreign(path)
+    try:
+        with safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            _check_kind(path, kind, metadata)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path} is damaged or cut short: {error}", hint="copy or download it again"
+        ) from None
+    return tensors, _documents(path, metadata)
+
+
+def read_documents(path: Path, kind: str) -> dict[str, Any]:
+    """Read only the JSON documents of a file, not its tensors.
+
+    Raises:
+        ModelFileError: As `load_tensors`.
+    """
+    _refuse_foreign(path)
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path} is damaged or cut short: {error}", hint="copy or download it again"
+        ) from None
+    _check_kind(path, kind, metadata)
+    return _documents(path, metadata)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Say what the file is when it is plainly not safetensors: safetensors gives no such hint."""
+    try:
+        with path.open("rb") as opened:
+            head = opened.read(9)
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelFileError(f"cannot read the model file {path}: {error.strerror}") from None
+    if len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= size - 8:
+        return
+    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+        raise ModelFileError(
+            f"{path} is a pickle (a PyTorch .pt file?), which could run code when loaded: refused",
+            hint="model files of this toolkit are safetensors",
+        )
+    raise ModelFileError(
+        f"{path} is not a safetensors file, or it is cut short ({size} bytes)",
+        hint="copy or download it again, or name the right file",
+    )
+
+
+def _check_kind(path: Path, kind: str, metadata: Mapping[str, str]) -> None:
+    if metadata.get("kind") != kind:
+        found = metadata.get("kind", "a safetensors file of another program")
+        raise ModelFileError(f"{path} is no {kind} file: it is {found}")
+    version = metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise ModelFileError(
+            f"{path} has format version {version}, this release reads {FORMAT_VERSION}",
+            hint=_RETRAIN,
+        )
+
+
+def _documents(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    documents: dict[str, Any] = {}
+    for name, text in metadata.items():
+        if name in ("kind", "format_version"):
+            continue
+        try:
+            documents[name] = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ModelFileError(f"{path}: its {name!r} is not valid JSON: {error}") from None
+    return documents
+
+
+def load_state(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put `tensors` into `module`, all names and shapes required to agree.
+
+    Raises:
+        ModelFileError: A tensor is missing, left over, or of another shape.
+    """
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
+    if missing or extra:
+        raise ModelFileError(
+            f"{path} does not fit its configuration: "
+            f"{len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            raise ModelFileError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
+                f"expected {expected[name].dtype} {tuple(expected[name].shape)}"
+            )
+    module.load_state_dict(dict(tensors))

@@ -1,0 +1,105 @@
+"""Settings: TOML, overrides, and errors that name the setting and the cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field, ValidationError
+
+from asr.config import Options, load_options, parse_options
+from asr.errors import ConfigError
+
+
+class InnerConfig(Options):
+    hop_ms: float = Field(default=10.0, gt=0)
+    num_mels: int = 80
+
+
+class OuterConfig(Options):
+    features: InnerConfig = InnerConfig()
+    name: str = "x"
+    optional: InnerConfig | None = None
+
+
+def test_defaults_need_no_file() -> None:
+    assert load_options(OuterConfig, None) == OuterConfig()
+
+
+def test_a_file_holds_only_differences(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("[features]\nhop_ms = 5\n")
+    assert load_options(OuterConfig, path).features == InnerConfig(hop_ms=5.0)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("features.hop_ms=12.5", OuterConfig(features=InnerConfig(hop_ms=12.5))),
+        ("features.num_mels = 40", OuterConfig(features=InnerConfig(num_mels=40))),
+        ("name=plain words", OuterConfig(name="plain words")),
+        ('name="quoted"', OuterConfig(name="quoted")),
+        ("optional.num_mels=3", OuterConfig(optional=InnerConfig(num_mels=3))),
+    ],
+)
+def test_assignments_go_over_the_file(
+    tmp_path: Path, assignment: str, expected: OuterConfig
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('name = "x"\n')
+    assert load_options(OuterConfig, path, [assignment]) == expected
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        (
+            "features.hop_msec=5",
+            "unknown setting `features.hop_msec` in --set; did you mean `hop_ms`?",
+        ),
+        ("featurs.hop_ms=5", "unknown setting `featurs` in --set; did you mean `features`?"),
+        ("features.zzz=5", "unknown setting `features.zzz` in --set; known here: hop_ms, num_mels"),
+        (
+            "features.hop_ms=0",
+            "setting `features.hop_ms` in --set: Input should be greater than 0, got 0",
+        ),
+        ("features.num_mels=many", "`features.num_mels` in --set: Input should be a valid integer"),
+        ("name.inner=1", "setting `name` in --set"),
+        ("nonsense", "cannot read the setting 'nonsense'; write it as section.name=value"),
+        ("a..b=1", "cannot read the setting"),
+    ],
+)
+def test_wrong_settings_are_named(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_options(OuterConfig, None, [assignment])
+    assert message in str(caught.value)
+
+
+def test_a_value_is_not_a_section(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('name = "x"\n')
+    with pytest.raises(ConfigError, match="`name` in 'name.inner=1' is a value, not a section"):
+        load_options(OuterConfig, path, ["name.inner=1"])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read settings .*absent.toml: No such file"):
+        load_options(OuterConfig, tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize("content", [b"a = = 1", b"\xff\xfe"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"c\.toml is not valid TOML"):
+        load_options(OuterConfig, path)
+
+
+def test_options_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        InnerConfig().num_mels = 3
+
+
+def test_a_stored_configuration_is_read_back() -> None:
+    config = OuterConfig(features=InnerConfig(hop_ms=5.0))
+    assert parse_options(OuterConfig, config.model_dump(mode="json"), "model") == config
