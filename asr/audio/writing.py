@@ -43,6 +43,6 @@ def write_audio(path: Path, waveform: Waveform) -> None:
             f"cannot write {path}: samples reach {peak:g}, expected [-1, 1]",
             hint="scale the waveform down first",
         )
-    integers = np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16)
+    integers = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
     with atomic_path(path) as temporary:
         soundfile.write(temporary, integers, waveform.sample_rate_hz, "PCM_16", format=container)
