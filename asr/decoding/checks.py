@@ -1,0 +1,109 @@
+"""Refuse decoder input that is not log-probabilities, and say what it seems to be instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asr.decoding.types import LogProbs
+from asr.errors import DataError
+
+# Wide enough for float32 log_softmax over 100,000 tokens and for int8 inference, and far below
+# what logits or probabilities, the usual mistakes, show.
+TOLERANCE = 1e-3
+
+
+def check_log_probs(log_probs: LogProbs, vocab_size: int) -> None:
+    """Check the emissions of one utterance.
+
+    Args:
+        log_probs: Should be (num_frames, vocab_size) float32 or float64 natural log-probabilities;
+            no frames and -inf are fine.
+        vocab_size: Tokens of the vocabulary, the blank included.
+
+    Raises:
+        DataError: Wrong type or shape, NaN, or a frame whose probabilities do not sum to 1
+            within `TOLERANCE` (in the logarithm).
+    """
+    if not isinstance(log_probs, np.ndarray) or log_probs.dtype not in (np.float32, np.float64):
+        found = log_probs.dtype if isinstance(log_probs, np.ndarray) else type(log_probs).__name__
+        raise DataError(f"log_probs must be a float32 or float64 array, got {found}")
+    if log_probs.ndim != 2:
+        raise DataError(f"log_probs must be (num_frames, vocab_size), got shape {log_probs.shape}")
+    _check_vocab_size(log_probs, vocab_size)
+    if log_probs.shape[0] > 0:
+        _check_values(log_probs)
+
+
+def check_batch(
+    log_probs: LogProbs, lengths: Sequence[int] | npt.NDArray[np.integer[Any]], vocab_size: int
+) -> list[int]:
+    """Check the shapes of a batch, not its values: padding may hold anything.
+
+    Args:
+        log_probs: Should be (batch, max_frames, vocab_size).
+        lengths: Should be (batch,) integers in [0, max_frames].
+        vocab_size: Tokens of the vocabulary, the blank included.
+
+    Returns:
+        The lengths as plain integers.
+
+    Raises:
+        DataError: A shape or a length does not fit.
+    """
+    if log_probs.ndim != 3:
+        raise DataError(
+            f"log_probs must be (batch, max_frames, vocab_size), got shape {log_probs.shape}"
+        )
+    _check_vocab_size(log_probs, vocab_size)
+    counts = np.asarray(lengths)
+    batch, max_frames, _ = log_probs.shape
+    if counts.shape != (batch,) or (batch > 0 and not np.issubdtype(counts.dtype, np.integer)):
+        raise DataError(
+            f"lengths must be ({batch},) integers, one an utterance, "
+            f"got shape {counts.shape} of {counts.dtype}"
+        )
+    wrong = np.flatnonzero((counts < 0) | (counts > max_frames))
+    if wrong.size:
+        raise DataError(
+            f"lengths must be in [0, {max_frames}], the frames of log_probs; "
+            f"got {counts[wrong[0]]} for utterance {wrong[0]}"
+        )
+    return [int(count) for count in counts]
+
+
+def _check_vocab_size(log_probs: LogProbs, vocab_size: int) -> None:
+    if log_probs.shape[-1] != vocab_size:
+        raise DataError(
+            f"log_probs must be (…, vocab_size) with vocab_size {vocab_size}, "
+            f"got shape {log_probs.shape}",
+            hint="the tokenizer must be the one the model was trained with, blank included",
+        )
+
+
+def _check_values(log_probs: LogProbs) -> None:
+    highest = float(log_probs.max())
+    if np.isnan(highest):
+        frame = int(np.flatnonzero(np.isnan(log_probs).any(axis=1))[0])
+        raise DataError(f"log_probs holds NaN (first in frame {frame})")
+    with np.errstate(divide="ignore", over="ignore"):
+        totals = np.log(np.exp(log_probs).sum(axis=1))
+    wrong = np.flatnonzero(~(np.abs(totals) <= TOLERANCE))
+    if wrong.size:
+        frame = int(wrong[0])
+        raise DataError(
+            f"log_probs must be normalised: the probabilities of frame {frame} sum to "
+            f"exp({totals[frame]:.4g}) instead of 1 ({wrong.size} of {len(totals)} frames are off)",
+            hint=_cure(log_probs, highest),
+        )
+
+
+def _cure(log_probs: LogProbs, highest: float) -> str:
+    if log_probs.min() >= 0 and np.allclose(log_probs.sum(axis=1), 1.0, atol=TOLERANCE):
+        return "these are probabilities; pass their natural logarithm"
+    if highest > TOLERANCE:
+        return f"these look like logits (highest {highest:.4g}, above 0); apply log_softmax first"
+    return "these look like logits, scaled or base-10 logarithms; apply log_softmax first"
