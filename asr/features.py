@@ -303,6 +303,9 @@ class LogMel(nn.Module):
 def mel_filters(config: LogMelConfig) -> Tensor:
     """Triangular filters, peak 1, linear in Hz between centres spaced evenly in mel (HTK).
 
+    At an odd sample rate torchaudio takes half the rate rounded down for its last FFT bin, which
+    shifts the filters by less than 1 / rate of their frequency.
+
     Returns:
         (fft_size // 2 + 1, num_mels) float32, non-negative.
     """
