@@ -1,0 +1,173 @@
+"""A folder of recordings, with what is said beside each or in one file.
+
+Layout, either
+
+    anna/take1.wav, anna/take1.txt    each transcript in a text file of the same stem
+
+or one file (`--transcripts FILE`, or `transcripts.txt` or `transcripts.tsv` in the folder) of lines
+
+    take1.wav<TAB or space>what is said
+
+where a name is the audio file's path below the folder, with or without its suffix, or just its own
+name where that is unique. With a tab in the line, the name may hold spaces.
+
+Audio may lie at any depth. With `train/`, `dev/`, `test/` in the folder those are the splits. With
+`--speaker-folders`, the first folder below (of the split) names the speaker; otherwise speakers are
+unknown.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from asr.corpora.generic import GenericOptions, found
+from asr.corpora.layout import (
+    AUDIO_SUFFIXES,
+    RAW_SUFFIXES,
+    find_audio,
+    parse_named,
+    path_id,
+    read_text,
+)
+from asr.corpora.listing import Entry, Importer, LeftOut, Listing
+from asr.corpora.splits import SPLIT_NAMES
+from asr.errors import DataError
+
+TRANSCRIPT_FILES = ("transcripts.txt", "transcripts.tsv")
+
+
+class FolderOptions(GenericOptions):
+    """Where transcripts are, who speaks, splitting, and audio format.
+
+    Attributes:
+        transcripts: One file with all transcripts; None for `transcripts.txt` or
+            `transcripts.tsv` in the folder, or else a text file beside each recording.
+        speaker_folders: The first folder names the speaker.
+    """
+
+    transcripts: Path | None = None
+    speaker_folders: bool = False
+
+
+def find_folder(source: Path, options: FolderOptions) -> Listing:
+    """All audio below a folder that has a transcript.
+
+    Raises:
+        DataError: No such folder, no audio, or a transcript file with malformed lines.
+    """
+    if not source.is_dir():
+        raise DataError(f"{source} is not a folder", hint="--source is the folder with the audio")
+    files = find_audio(source, AUDIO_SUFFIXES | (RAW_SUFFIXES if options.raw else frozenset()))
+    if not files:
+        raise DataError(
+            f"{source} holds no audio", hint="for .raw and .pcm files say --raw ENCODING:RATE"
+        )
+    texts, left_out = _transcripts(source, files, options)
+    splits = _split_folders(source)
+    given: dict[str, list[Entry]] = defaultdict(list)
+    for path in files:
+        if path not in texts:
+            continue
+        split, top = _split_of(path, source, splits)
+        speaker = _speaker(path, top) if options.speaker_folders else None
+        given[split].append(Entry(path_id(path, source), path, texts[path], speaker))
+    return found(given, left_out, options)
+
+
+def _transcripts(
+    source: Path, files: list[Path], options: FolderOptions
+) -> tuple[dict[Path, str], list[LeftOut]]:
+    """Transcript by audio file, and the files and lines without their counterpart."""
+    listed = options.transcripts
+    if listed is None:
+        listed = next((source / n for n in TRANSCRIPT_FILES if (source / n).is_file()), None)
+    if listed is not None:
+        return _listed_transcripts(source, files, listed)
+    texts: dict[Path, str] = {}
+    left_out: list[LeftOut] = []
+    for path in files:
+        beside = path.with_suffix(".txt")
+        if not beside.is_file():
+            left_out.append(LeftOut(path_id(path, source), f"there is no {beside}"))
+            continue
+        texts[path] = read_text(beside).strip()
+    return texts, left_out
+
+
+def _listed_transcripts(
+    source: Path, files: list[Path], listed: Path
+) -> tuple[dict[Path, str], list[LeftOut]]:
+    named = parse_named(listed, _name_and_text)
+    places = _names(source, files)
+    texts: dict[Path, str] = {}
+    left_out: list[LeftOut] = []
+    for name, text in named.items():
+        paths = places.get(name, ())
+        if len(paths) == 1 and paths[0] not in texts:
+            texts[paths[0]] = text
+        elif not paths:
+            left_out.append(LeftOut(name, f"{listed} has it, but there is no such audio file"))
+        elif len(paths) == 1:
+            left_out.append(LeftOut(name, f"{listed} has {paths[0]} under another name already"))
+        else:
+            left_out.append(LeftOut(name, f"{listed}: could be {paths[0]} or {paths[1]}"))
+    missing = [path for path in files if path not in texts]
+    left_out += [LeftOut(path_id(p, source), f"{listed} has no line for it") for p in missing]
+    return texts, left_out
+
+
+def _name_and_text(line: str) -> tuple[str, str]:
+    name, separator, text = line.partition("\t")
+    if not separator:
+        name, separator, text = line.strip().partition(" ")
+    if not separator or not name.strip():
+        raise ValueError(f"expected `name<TAB or space>text`, got {line.strip()[:60]!r}")
+    return name.strip(), text.strip()
+
+
+def _names(source: Path, files: list[Path]) -> Mapping[str, list[Path]]:
+    """All that a transcript file may call each audio file."""
+    names: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        relative = path.relative_to(source)
+        called = {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem}
+        for name in called:
+            names[name].append(path)
+    return names
+
+
+def _split_folders(source: Path) -> dict[Path, str]:
+    folders: dict[Path, str] = {}
+    for folder in sorted(source.iterdir()):
+        split = SPLIT_NAMES.get(folder.name.lower())
+        if split is not None and folder.is_dir():
+            folders[folder] = split
+    return folders if "train" in folders.values() or "test" in folders.values() else {}
+
+
+def _split_of(path: Path, source: Path, folders: Mapping[Path, str]) -> tuple[str, Path]:
+    """The split of a file, and the folder that its speakers' folders are in."""
+    if not folders:
+        return "train", source
+    top = source / path.relative_to(source).parts[0]
+    if top not in folders:
+        raise DataError(
+            f"{path} is outside of {', '.join(folder.name for folder in folders)}",
+            hint="move it into one of them, or name that folder alone as --source",
+        )
+    return folders[top], top
+
+
+def _speaker(path: Path, top: Path) -> str:
+    relative = path.relative_to(top)
+    if len(relative.parts) < 2:
+        raise DataError(
+            f"{path} is in no speaker's folder",
+            hint="give each speaker a folder, or leave --speaker-folders away",
+        )
+    return relative.parts[0]
+
+
+IMPORTER = Importer(FolderOptions, find_folder)

@@ -1,0 +1,124 @@
+"""LibriSpeech: 1,000 hours of English audio books, read by 2,484 volunteers; 16 kHz FLAC.
+
+Licence: CC BY 4.0.
+
+Address: https://www.openslr.org/12/; `--download SUBSET` fetches an archive from there, checks it
+against the official MD5 and unpacks it into `--source`.
+
+Layout, below `LibriSpeech/`:
+
+    <subset>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt   84-121123-0000 GO DO YOU HEAR
+    <subset>/<speaker>/<chapter>/84-121123-0000.flac
+
+Subsets are train-clean-100, train-clean-360, train-other-500, dev-clean, dev-other, test-clean and
+test-other; their speakers differ. `train`, `dev` and `test` hold all subsets present (or those
+named with `--subset`), and each subset gets a manifest of its own, since results are reported on
+test-clean and test-other apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import field_validator
+
+from asr.config import Options
+from asr.corpora.download import Archive, fetch
+from asr.corpora.layout import find_audio, parse_named
+from asr.corpora.listing import Entry, Importer, LeftOut, Listing
+from asr.errors import DataError
+
+ADDRESS = "https://www.openslr.org/resources/12"
+MD5 = {
+    "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
+    "train-clean-360": "c0e676e450a7ff2f54aeade5171606fa",
+    "train-other-500": "d1a0fd59409feb2c614ce4d30c387708",
+    "dev-clean": "42e2234ba48799c1f50f24a7926300a1",
+    "dev-other": "c8d0bcc9cca99d4f8b62fcc847357931",
+    "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
+    "test-other": "fb5a50374b501bb3bac4815ee91d3135",
+}
+"""Official subsets and checksums, from https://www.openslr.org/resources/12/md5sum.txt."""
+
+FOLDER = "LibriSpeech"
+
+
+class LibriSpeechOptions(Options):
+    """Which subsets to fetch and to prepare.
+
+    Attributes:
+        download: Subsets to fetch into the source directory first, unless they are there.
+        subset: Subsets to prepare; none for all that are there.
+    """
+
+    download: tuple[str, ...] = ()
+    subset: tuple[str, ...] = ()
+
+    @field_validator("download", "subset")
+    @classmethod
+    def _are_official(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for subset in value:
+            if subset not in MD5:
+                raise ValueError(f"unknown subset {subset!r}; known: {', '.join(MD5)}")
+        return value
+
+
+def find_librispeech(source: Path, options: LibriSpeechOptions) -> Listing:
+    """The subsets below a folder, fetched first where asked for.
+
+    Raises:
+        DataError: No subset is there, one asked for is not, a transcript line is malformed, or a
+            download fails.
+    """
+    for subset in options.download:
+        fetch(archive_of(subset), source)
+    root = source / FOLDER if (source / FOLDER).is_dir() else source
+    present = [subset for subset in MD5 if (root / subset).is_dir()]
+    chosen = options.subset or present
+    missing = [subset for subset in chosen if subset not in present]
+    if missing or not chosen:
+        raise DataError(
+            f"{source} holds no {' and no '.join(missing) or 'LibriSpeech subset'}",
+            hint=f"fetch it with --download {(missing or ['train-clean-100'])[0]}",
+        )
+    listings = {subset: _read_subset(root / subset) for subset in chosen}
+    return Listing(
+        {subset: entries for subset, (entries, _) in listings.items()},
+        [one for _, left_out in listings.values() for one in left_out],
+    )
+
+
+def archive_of(subset: str) -> Archive:
+    """Where a subset comes from and what it makes."""
+    return Archive(f"{ADDRESS}/{subset}.tar.gz", MD5[subset], f"{FOLDER}/{subset}")
+
+
+def _read_subset(folder: Path) -> tuple[list[Entry], list[LeftOut]]:
+    entries: list[Entry] = []
+    left_out: list[LeftOut] = []
+    for chapter in sorted(path for path in folder.glob("*/*") if path.is_dir()):
+        speaker = chapter.parent.name
+        table = chapter / f"{speaker}-{chapter.name}.trans.txt"
+        audio = {path.stem: path for path in find_audio(chapter, frozenset({".flac"}))}
+        if not table.exists():
+            left_out += [LeftOut(name, f"there is no {table}") for name in audio]
+            continue
+        texts = parse_named(table, _transcript)
+        left_out += [
+            LeftOut(name, f"{table} has no line for it") for name in audio if name not in texts
+        ]
+        entries += [
+            Entry(name, audio.get(name, chapter / f"{name}.flac"), text, speaker)
+            for name, text in texts.items()
+        ]
+    return entries, left_out
+
+
+def _transcript(line: str) -> tuple[str, str]:
+    name, space, text = line.strip().partition(" ")
+    if not space or name.count("-") != 2:
+        raise ValueError(f"expected `speaker-chapter-number WORDS`, got {line.strip()[:60]!r}")
+    return name, text.strip()
+
+
+IMPORTER = Importer(LibriSpeechOptions, find_librispeech)

@@ -1,0 +1,164 @@
+"""From a corpus's listing to manifests: measure the audio, check the splits, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from asr.audio import AudioInfo, PcmFormat, ReadOptions, check_channel, probe_audio, sample_range
+from asr.audio.headers import UNKNOWN_LENGTH
+from asr.config import parse_options
+from asr.corpora import load_importer
+from asr.corpora.listing import Entry, Importer, LeftOut, Listing, Splits
+from asr.corpora.splits import SPLITS, check_disjoint, main_split
+from asr.errors import ConfigError, DataError
+from asr.files import atomic_path
+from asr.manifest import Utterance, write_manifest
+from asr.progress import progress_bar
+
+
+def prepare_corpus(
+    corpus: str,
+    source: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    on_left_out: Callable[[LeftOut], None] | None,
+) -> Splits:
+    """See `asr.corpora.prepare`."""
+    importer = load_importer(corpus)
+    _check_option_names(corpus, importer, options)
+    settings = parse_options(importer.options, options, f"the options of {corpus}")
+    listing = importer.find(source.absolute(), settings)
+    check_disjoint(listing.splits, listing.speakers_shared)
+    splits, left_out = measure(listing)
+    _report(left_out, splits, source, on_left_out)
+    if importer.derive is not None:
+        splits = importer.derive(splits, out.absolute(), settings)
+        check_disjoint(splits, listing.speakers_shared)
+    manifests = _with_parts(splits)
+    _write(out, manifests)
+    return manifests
+
+
+def measure(listing: Listing) -> tuple[Splits, list[LeftOut]]:
+    """Read every audio header.
+
+    Returns:
+        Utterances by split, sorted by id, without empty splits; and all that cannot be used,
+        those of the listing included, sorted by id.
+    """
+    # A long recording's header is read once, not once for each of its utterances.
+    probe = lru_cache(maxsize=4096)(_probe)
+    splits: Splits = {}
+    left_out = list(listing.left_out)
+    total = sum(len(entries) for entries in listing.splits.values())
+    with progress_bar("reading audio headers", total) as advance:
+        for name, entries in listing.splits.items():
+            measured = []
+            for entry in sorted(entries, key=lambda entry: entry.id):
+                result = _measured(entry, probe(entry.audio_path, entry.pcm))
+                (left_out if isinstance(result, LeftOut) else measured).append(result)
+                advance()
+            if measured:
+                splits[name] = measured
+    return splits, sorted(left_out, key=lambda one: one.id)
+
+
+def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | str:
+    try:
+        return probe_audio(path, pcm)
+    except DataError as error:
+        return str(error)
+
+
+def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | LeftOut:
+    if isinstance(info, str):
+        return LeftOut(entry.id, info)
+    if info.num_samples == UNKNOWN_LENGTH:
+        reason = "its header does not say how long it is; encode it again"
+        return LeftOut(entry.id, f"{entry.audio_path}: {reason}")
+    try:
+        check_channel(entry.channel, info.num_channels)
+        start, stop = sample_range(info, ReadOptions(entry.start_s, entry.duration_s))
+    except DataError as error:
+        return LeftOut(entry.id, f"{entry.audio_path}: {error}")
+    rest_s = (stop - start) / info.sample_rate_hz
+    duration_s = rest_s if entry.duration_s is None else min(entry.duration_s, rest_s)
+    return Utterance(
+        id=entry.id,
+        audio_path=entry.audio_path,
+        duration_s=duration_s,
+        text=entry.text,
+        start_s=entry.start_s,
+        speaker=entry.speaker,
+        channel=entry.channel,
+        pcm=entry.pcm,
+    )
+
+
+def _check_option_names(corpus: str, importer: Importer[Any], options: Mapping[str, Any]) -> None:
+    known = importer.options.model_fields
+    for name in options:
+        if name not in known:
+            flags = ", ".join(flag(field) for field in known)
+            raise ConfigError(
+                f"{flag(name)} does not apply to {corpus}",
+                hint=f"it has {flags}" if flags else "it has no options of its own",
+            )
+
+
+def flag(option: str) -> str:
+    """An option as the command line spells it.
+
+    >>> flag("test_speaker")
+    '--test-speaker'
+    """
+    return "--" + option.replace("_", "-")
+
+
+def _report(
+    left_out: list[LeftOut],
+    splits: Splits,
+    source: Path,
+    on_left_out: Callable[[LeftOut], None] | None,
+) -> None:
+    if left_out and on_left_out is None:
+        raise _unusable(left_out, f"{len(left_out)} utterances of {source} cannot be used")
+    if on_left_out is not None:
+        for one in left_out:
+            on_left_out(one)
+    if not splits and left_out:
+        raise _unusable(left_out, f"no utterance of {source} can be used")
+    if not splits:
+        raise DataError(f"{source} holds no utterances")
+
+
+def _unusable(left_out: list[LeftOut], what: str) -> DataError:
+    return DataError(f"{what}; first: {left_out[0].id}: {left_out[0].reason}")
+
+
+def _with_parts(splits: Splits) -> Splits:
+    """Main splits, each with the utterances of its parts, then the parts."""
+    whole: Splits = {
+        main: sorted(
+            (one for name in splits if main_split(name) == main for one in splits[name]),
+            key=lambda one: one.id,
+        )
+        for main in SPLITS
+    }
+    parts = {name: splits[name] for name in sorted(splits) if name not in SPLITS}
+    return {name: found for name, found in whole.items() if found} | parts
+
+
+def _write(out: Path, manifests: Splits) -> None:
+    """All manifests or none; `atomic_path` renames them when the last is written."""
+    with ExitStack() as stack:
+        for name, utterances in manifests.items():
+            temporary = stack.enter_context(atomic_path(out / f"{name}.jsonl"))
+            write_manifest(temporary, utterances)
+    for name in SPLITS:
+        if name not in manifests:
+            (out / f"{name}.jsonl").unlink(missing_ok=True)
