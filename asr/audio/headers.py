@@ -136,7 +136,8 @@ def describe(path: Path, file: soundfile.SoundFile) -> AudioInfo:
     info = AudioInfo(file.samplerate, file.channels, file.frames)
     if not MIN_RATE_HZ <= info.sample_rate_hz <= MAX_RATE_HZ:
         raise DataError(
-            _rate_message(str(path), info.sample_rate_hz), hint="the header is damaged; export it again"
+            _rate_message(str(path), info.sample_rate_hz),
+            hint="the header is damaged; export it again",
         )
     _check_complete(path, file)
     if info.num_samples == 0:
@@ -212,7 +213,9 @@ def _cure(path: Path) -> str:
         return "it is compressed by shorten; convert it with sph2pipe"
     if head[:4] in _HEADER_MAGIC:
         return "it is damaged or cut off; copy or download it again"
-    return "expected WAV, FLAC, Ogg, MP3, AIFF or NIST sphere; state a PcmFormat if it is headerless"
+    return (
+        "expected WAV, FLAC, Ogg, MP3, AIFF or NIST sphere; state a PcmFormat if it is headerless"
+    )
 
 
 def _rate_message(name: str, rate_hz: int) -> str:

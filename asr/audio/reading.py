@@ -22,6 +22,8 @@ MAX_ABS_SAMPLE = 64.0
 """Float files louder than this (36 dB over full scale) hold integers, not samples in [-1, 1]."""
 
 _BLOCK_VALUES = 1 << 20
+# Encoders differ in whether an MP3's length counts its header frame and padding: two frames.
+_MP3_SLACK = 2 * 1152
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ReadOptions:
     max_duration_s: float = 3600.0
 
 
-def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:  # noqa: B008
+def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:
     """Read a file, or a range of it, as a mono waveform.
 
     Only the range is read and decoded. It is cut out at the file's own rate, then resampled.
@@ -66,7 +68,7 @@ def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:  #
             start, stop = sample_range(info, options)
         except DataError as error:
             raise DataError(f"{path}: {error.message}", hint=error.hint) from None
-        samples = _read_range(path, file, start, stop, options.channel)
+        samples = _read_range(path, file, start, stop, options)
     _check_values(path, samples)
     waveform = Waveform(samples, info.sample_rate_hz)
     if options.sample_rate_hz is None:
@@ -117,33 +119,52 @@ def _check_times(options: ReadOptions) -> None:
 
 
 def _read_range(
-    path: Path, file: soundfile.SoundFile, start: int, stop: int, channel: Channel
+    path: Path, file: soundfile.SoundFile, start: int, stop: int, options: ReadOptions
 ) -> np.ndarray:
-    """(stop - start,) float32 of the chosen channel; memory for one channel only."""
+    """(stop - start,) float32 of the chosen channel; other channels take no memory."""
     try:
-        file.seek(start)
-        if file.channels == 1:
-            samples = file.read(stop - start, dtype="float32")
+        _skip(file, start)
+        if file.channels == 1 and file.frames != UNKNOWN_LENGTH:
+            samples: np.ndarray = file.read(stop - start, dtype="float32")
         else:
-            samples = _read_blocks(file, stop - start, channel)
+            samples = _read_blocks(file, start, stop, options)
     except soundfile.LibsndfileError as error:
         raise truncated(path, error.error_string) from None
-    if len(samples) < stop - start:
-        raise truncated(path, f"{len(samples)} of {stop - start} samples")
+    if file.frames == UNKNOWN_LENGTH and options.duration_s is None and len(samples):
+        return samples
+    if len(samples) < stop - start - (_MP3_SLACK if file.format == "MP3" else 0):
+        raise truncated(path, f"only {len(samples)} of {stop - start} samples are there")
     return samples
 
 
-def _read_blocks(file: soundfile.SoundFile, num_samples: int, channel: Channel) -> np.ndarray:
-    samples = np.empty(num_samples, dtype=np.float32)
-    block = np.empty((max(1, _BLOCK_VALUES // file.channels), file.channels), dtype=np.float32)
-    done = 0
-    while done < num_samples:
-        part = file.read(min(len(block), num_samples - done), out=block[: num_samples - done])
-        if not len(part):
+def _skip(file: soundfile.SoundFile, num_samples: int) -> None:
+    """Go to a sample of a file just opened."""
+    if file.seekable():
+        file.seek(num_samples)
+        return
+    while num_samples > 0:  # GSM 6.10 cannot seek
+        num_read = len(file.read(min(num_samples, _BLOCK_VALUES), dtype="float32"))
+        if num_read == 0:
+            return
+        num_samples -= num_read
+
+
+def _read_blocks(
+    file: soundfile.SoundFile, start: int, stop: int, options: ReadOptions
+) -> np.ndarray:
+    buffer = np.empty((max(1, _BLOCK_VALUES // file.channels), file.channels), dtype=np.float32)
+    longest = options.max_duration_s * file.samplerate
+    blocks = [np.empty(0, dtype=np.float32)]
+    num_read = 0
+    while num_read < stop - start:
+        block = file.read(min(len(buffer), stop - start - num_read), out=buffer)
+        if len(block) == 0:
             break
-        samples[done : done + len(part)] = to_mono(part, channel)
-        done += len(part)
-    return samples[:done]
+        num_read += len(block)
+        if num_read > longest:
+            raise too_long(num_read / file.samplerate, options.max_duration_s)
+        blocks.append(to_mono(block, options.channel).copy())
+    return np.concatenate(blocks)
 
 
 def _check_values(path: Path, samples: np.ndarray) -> None:

@@ -55,11 +55,10 @@ def to_mono(samples: np.ndarray, channel: Channel = "mix") -> np.ndarray:
         )
     num_channels = samples.shape[1]
     check_channel(channel, num_channels)
-    if channel != "mix":
-        return samples[:, channel]
-    if num_channels == 1:
-        return samples[:, 0]
-    return samples.mean(axis=1, dtype=samples.dtype)
+    if channel == "mix" and num_channels > 1:
+        mixed: np.ndarray = samples.mean(axis=1, dtype=samples.dtype)
+        return mixed
+    return samples[:, 0 if channel == "mix" else channel]
 
 
 def check_channel(channel: Channel, num_channels: int) -> None:

@@ -53,7 +53,12 @@ class BpeModel:
         """Whether piece 0, and no other, stands for something else than its text."""
         processor = self._processor
         ids = range(1, processor.get_piece_size())
-        special = (processor.is_unknown, processor.is_control, processor.is_byte, processor.is_unused)
+        special = (
+            processor.is_unknown,
+            processor.is_control,
+            processor.is_byte,
+            processor.is_unused,
+        )
         return bool(processor.is_unknown(_UNKNOWN_ID)) and not any(
             is_special(index) for is_special in special for index in ids
         )
