@@ -158,7 +158,8 @@ def _fill(
 
 def seeded(*numbers: int) -> torch.Generator:
     """A CPU generator whose stream depends on all `numbers` (each >= 0), well mixed."""
-    entropy = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+    # The count goes in too: SeedSequence takes (0,) and (0, 0) for the same.
+    entropy = int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(entropy >> 1)
 
 
@@ -208,7 +209,9 @@ class Augment(Protocol):
 
     def __call__(
         self, samples: np.ndarray, sample_rate_hz: int, generator: torch.Generator
-    ) -> np.ndarray: ...
+    ) -> np.ndarray:
+        """(num_new_samples,) float32; the argument is left as it was."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ def make_loader(
 ) -> DataLoader[Batch]:
     """Batches of `dataset` in the sampler's order, read ahead by worker processes."""
     return DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type] # the element type is changed by collate_fn
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=config.num_workers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import struct
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_pickle_is_refused_not_loaded(tmp_path: Path, writer: str) -> None:
         path.write_bytes(pickle.dumps(Boom(str(trace))))
     else:
         torch.save({"x": Boom(str(trace))}, path)
-    with pytest.raises(ModelFileError, match="is a pickle .* refused"):
+    with pytest.raises(ModelFileError, match=r"is a pickle .* refused"):
         load_tensors(path, MODEL_KIND)
     assert not trace.exists()
 
@@ -134,10 +135,8 @@ def test_a_flipped_byte_never_crashes(model_path: Path, position: int, value: in
     content[position % len(content)] = value
     flipped = model_path.with_name("flipped.safetensors")
     flipped.write_bytes(bytes(content))
-    try:
+    with contextlib.suppress(ModelFileError):
         load_tensors(flipped, MODEL_KIND)
-    except ModelFileError:
-        pass
 
 
 def test_an_unwritable_place_is_said_and_the_old_file_stays(model_path: Path) -> None:

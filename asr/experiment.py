@@ -1,0 +1,88 @@
+"""One experiment: every setting of it in one value, and the parts built from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from asr.augment import AugmentConfig
+from asr.batching import BatchConfig
+from asr.config import Options
+from asr.features import LogMel, LogMelConfig
+from asr.model import AcousticModel, ModelConfig
+from asr.optim import OptimConfig
+from asr.text import TextConfig
+from asr.tokens import TokensConfig
+
+
+class DataConfig(Options):
+    """Manifests of the experiment; relative paths start at the working directory."""
+
+    train: Path | None = None
+    """JSONL manifest to train on."""
+    dev: Path | None = None
+    """JSONL manifest that chooses checkpoints and stops training; never the test set."""
+
+
+class TrainingConfig(Options):
+    """Length of the run, its seed and device, and how often it looks up from its work."""
+
+    epochs: int = Field(default=60, ge=1)
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    """`auto` (CUDA where present), `cpu`, `cuda` or `cuda:1`."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 autocast on CUDA, float32 elsewhere."""
+    num_threads: int = Field(default=0, ge=0)
+    """CPU threads; 0 leaves PyTorch's choice. Bit-equal reruns need the same number."""
+    deterministic: bool = True
+    """Ask PyTorch for deterministic algorithms; on CPU two runs then agree bit for bit."""
+    validate_every: int = Field(default=1, ge=1)
+    """Epochs between validations; the last epoch is always validated."""
+    patience: int = Field(default=0, ge=0)
+    """Validations without a better development WER before training stops; 0 for never."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between checkpoints inside an epoch; each epoch end has one too."""
+    keep_best: int = Field(default=3, ge=1)
+    """Best validated weights kept on disk; raised to `optim.average_best` where that is more."""
+    collapse_steps: int = Field(default=2000, ge=1)
+    """Steps of nothing but blanks before the collapse is explained."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between lines of `metrics.jsonl`."""
+
+
+class ExperimentConfig(Options):
+    """All settings of one run; written to the run directory and into the model file."""
+
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
+    tokens: TokensConfig = TokensConfig()
+    features: LogMelConfig = LogMelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    batching: BatchConfig = BatchConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def build_front_end(config: ExperimentConfig) -> LogMel:
+    """The log-mel front end of an experiment."""
+    return LogMel(config.features)
+
+
+def build_model(config: ExperimentConfig, vocab_size: int) -> AcousticModel:
+    """The acoustic model of an experiment, freshly initialised."""
+    return AcousticModel(config.model, config.features.num_mels, vocab_size)
+
+
+def output_frame_s(front_end: LogMel, model: AcousticModel) -> float:
+    """Seconds of audio between two frames of emissions."""
+    return model.subsampling / front_end.config.frame_rate_hz
+
+
+def num_output_frames(front_end: LogMel, model: AcousticModel, num_samples: int) -> int:
+    """Frames of emissions for so many samples; 0 when shorter than one window."""
+    num_frames = int(front_end.num_frames(num_samples))
+    return int(model.output_lengths(num_frames)) if num_frames > 0 else 0

@@ -1,0 +1,244 @@
+"""A trained recogniser: audio in, hypotheses out.
+
+`Recognizer.load(path)` needs nothing but the model file: configuration, vocabulary, feature
+statistics and weights are all inside. Turning features into emissions is left to a backend, so
+that another runtime can stand behind the same interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.audio import ReadOptions, Waveform, read_audio, resample
+from asr.batching import BatchConfig, plan_batches
+from asr.checkpoint import MODEL_KIND, load_state, load_tensors, save_tensors
+from asr.config import parse_options
+from asr.decoding import Decoder, GreedyDecoder, Hypothesis
+from asr.errors import ConfigError, DataError, ModelFileError
+from asr.experiment import ExperimentConfig, build_front_end, build_model, output_frame_s
+from asr.features import LogMel
+from asr.model import AcousticModel
+from asr.tokens import Tokenizer, tokenizer_from_dict
+
+MAX_BATCH_S = 120.0
+"""Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` takes CUDA where present.
+
+    Raises:
+        ConfigError: PyTorch knows no such device, or it is not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device {name!r}", hint="use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} asked for, but no CUDA device is present")
+    return device
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """What a model file holds beside its settings and vocabulary."""
+
+    front_end: Mapping[str, Tensor]
+    """State of the front end: feature statistics."""
+    model: Mapping[str, Tensor]
+    """Weights of the acoustic model."""
+    summary: Mapping[str, Any]
+    """How it was trained: epochs, development WER with counts; JSON-able."""
+
+
+class Recognizer:
+    """Front end, acoustic model and decoder of one model file."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        tokenizer: Tokenizer,
+        front_end: LogMel,
+        model: AcousticModel,
+        decoder: Decoder | None = None,
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.front_end = front_end.eval()
+        self.model = model.eval()
+        self.frame_s = output_frame_s(front_end, model)
+        self.decoder = decoder or GreedyDecoder(tokenizer, self.frame_s)
+        self._device = next(model.parameters()).device
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate the model was trained at; other audio is resampled to it."""
+        return self.config.features.sample_rate_hz
+
+    @classmethod
+    def load(cls, path: Path, device: str = "auto") -> Recognizer:
+        """Read a model file.
+
+        Raises:
+            ModelFileError: The file is missing, damaged, foreign or of another version.
+            ConfigError: The device is not there.
+        """
+        chosen = choose_device(device)
+        tensors, documents = load_tensors(path, MODEL_KIND)
+        try:
+            config = parse_options(ExperimentConfig, documents["config"], str(path))
+            tokenizer = tokenizer_from_dict(documents["tokenizer"])
+        except KeyError as error:
+            raise ModelFileError(f"{path} lacks its {error.args[0]}") from None
+        except ConfigError as error:
+            raise ModelFileError(
+                f"{path} holds settings this release does not read: {error}"
+            ) from None
+        front_end = build_front_end(config)
+        model = build_model(config, len(tokenizer.vocab))
+        load_state(front_end, _part(tensors, "features."), path)
+        load_state(model, _part(tensors, "model."), path)
+        return cls(config, tokenizer, front_end.to(chosen), model.to(chosen))
+
+    @torch.inference_mode()
+    def emissions(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
+        """Log-probabilities of each waveform, computed as one batch.
+
+        Args:
+            waveforms: Mono audio of any rate.
+
+        Returns:
+            For each, (num_frames, vocab_size) float32 natural log-probabilities.
+
+        Raises:
+            DataError: A waveform is shorter than one analysis window.
+        """
+        at_rate = [resample(waveform, self.sample_rate_hz) for waveform in waveforms]
+        lengths = torch.tensor([len(waveform.samples) for waveform in at_rate])
+        samples = torch.zeros(len(at_rate), int(lengths.max()))
+        for row, waveform in enumerate(at_rate):
+            samples[row, : len(waveform.samples)] = torch.from_numpy(waveform.samples)
+        features, frame_lengths = self.front_end(samples.to(self._device), lengths)
+        emitted = self.model(features, frame_lengths)
+        log_probs = emitted.log_probs.float().cpu().numpy()
+        return [log_probs[row, : int(length)] for row, length in enumerate(emitted.lengths)]
+
+    @torch.inference_mode()
+    def features(self, waveform: Waveform) -> np.ndarray:
+        """(num_frames, num_mels) float32 features of one waveform, as the model sees them."""
+        samples = torch.from_numpy(resample(waveform, self.sample_rate_hz).samples)
+        lengths = torch.tensor([len(samples)])
+        features, _ = self.front_end(samples[None].to(self._device), lengths)
+        return np.asarray(features[0].float().cpu().numpy())
+
+    def transcribe(self, audio: Path | str | Waveform) -> Hypothesis:
+        """Recognise one file or waveform.
+
+        Raises:
+            DataError: The audio cannot be read or is too short.
+        """
+        waveform = audio if isinstance(audio, Waveform) else self.read(Path(audio))
+        return self.decoder.decode(self.emissions([waveform])[0])[0]
+
+    def read(self, path: Path) -> Waveform:
+        """Read a whole file, mixed to mono at the model's rate."""
+        return read_audio(path, ReadOptions(sample_rate_hz=self.sample_rate_hz))
+
+    def transcribe_many(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
+        """Recognise many waveforms, similar lengths together; results in the order given."""
+        results: dict[int, Hypothesis] = {}
+        durations_s = [waveform.duration_s for waveform in waveforms]
+        for indices in plan_batches(durations_s, BatchConfig(max_batch_s=MAX_BATCH_S)):
+            emissions = self.emissions([waveforms[index] for index in indices])
+            for index, log_probs in zip(indices, emissions, strict=True):
+                results[index] = self.decoder.decode(log_probs)[0]
+        return [results[index] for index in range(len(waveforms))]
+
+
+def transcribe_each(
+    recognizer: Recognizer, sources: Sequence[tuple[str, Path, ReadOptions]]
+) -> Iterator[tuple[str, Hypothesis | DataError]]:
+    """Recognise many files in order; a bad one yields its error and the others go on.
+
+    Files are read and recognised in groups of bounded duration, so memory does not grow with
+    their number.
+
+    Args:
+        recognizer: What recognises them.
+        sources: (id, path, read options) of each.
+
+    Yields:
+        (id, hypothesis or the error), in the order given.
+    """
+    group: list[tuple[str, Waveform | DataError]] = []
+    group_s = 0.0
+    for source_id, path, options in sources:
+        try:
+            waveform = read_audio(path, options)
+            check_length(recognizer, path, waveform)
+            group.append((source_id, waveform))
+            group_s += waveform.duration_s
+        except DataError as error:
+            group.append((source_id, error))
+        if group_s >= 4 * MAX_BATCH_S:
+            yield from _recognize_group(recognizer, group)
+            group, group_s = [], 0.0
+    yield from _recognize_group(recognizer, group)
+
+
+def check_length(recognizer: Recognizer, path: Path, waveform: Waveform) -> None:
+    """Refuse audio shorter than one analysis window, by name.
+
+    Raises:
+        DataError: The audio gives no frame.
+    """
+    shortest_s = recognizer.config.features.window_ms / 1000
+    if waveform.duration_s < shortest_s:
+        raise DataError(
+            f"{path} lasts {waveform.duration_s:.4f} s, shorter than one analysis window "
+            f"of {shortest_s:.3f} s"
+        )
+
+
+def _recognize_group(
+    recognizer: Recognizer, group: Sequence[tuple[str, Waveform | DataError]]
+) -> Iterator[tuple[str, Hypothesis | DataError]]:
+    waveforms = [item for _, item in group if isinstance(item, Waveform)]
+    hypotheses = iter(recognizer.transcribe_many(waveforms))
+    for source_id, item in group:
+        yield source_id, item if isinstance(item, DataError) else next(hypotheses)
+
+
+def save_model(
+    path: Path, config: ExperimentConfig, tokenizer: Tokenizer, parts: ModelParts
+) -> None:
+    """Write everything a recogniser needs to one file.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    tensors = {f"features.{name}": value for name, value in parts.front_end.items()}
+    tensors |= {f"model.{name}": value for name, value in parts.model.items()}
+    documents = {
+        "config": config.model_dump(mode="json"),
+        "tokenizer": tokenizer.to_dict(),
+        "training": dict(parts.summary),
+    }
+    save_tensors(path, MODEL_KIND, tensors, documents)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,197 @@
+"""From manifests to batches: checks, tokens, cached audio and feature statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from asr.audio_cache import AudioCache, AudioFiles, cache_audio
+from asr.augment import WaveformAugment
+from asr.batching import (
+    Augment,
+    Batch,
+    BatchConfig,
+    EpochSampler,
+    Example,
+    ExampleDataset,
+    collate,
+    make_loader,
+    plan_batches,
+)
+from asr.errors import ConfigError, DataError
+from asr.experiment import (
+    ExperimentConfig,
+    build_front_end,
+    build_model,
+    num_output_frames,
+    output_frame_s,
+)
+from asr.features import LogMel
+from asr.manifest import Utterance, check_manifest, read_manifest
+from asr.model import AcousticModel
+from asr.progress import progress_bar
+from asr.text import normalize
+from asr.tokens import Tokenizer, build_tokenizer
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Training and development utterances of one run."""
+
+    train: tuple[Utterance, ...]
+    dev: tuple[Utterance, ...]
+
+
+def load_corpus(config: ExperimentConfig) -> Corpus:
+    """Read both manifests of the configuration.
+
+    Raises:
+        ConfigError: A manifest is not named.
+        DataError: A manifest cannot be read, or is empty.
+    """
+    sets = []
+    for name, path in (("train", config.data.train), ("dev", config.data.dev)):
+        if path is None:
+            raise ConfigError(
+                f"no {name} manifest given", hint=f"--set data.{name}=PATH, or [data] {name} = …"
+            )
+        utterances = read_manifest(path)
+        if not utterances:
+            raise DataError(f"{path} holds no utterance")
+        sets.append(tuple(utterances))
+    return Corpus(*sets)
+
+
+def fit_tokenizer(config: ExperimentConfig, corpus: Corpus) -> Tokenizer:
+    """The vocabulary of the training transcripts."""
+    texts = (normalize(utterance.text, config.text) for utterance in corpus.train)
+    return build_tokenizer(config.tokens, texts)
+
+
+def require_usable(
+    utterances: Sequence[Utterance],
+    config: ExperimentConfig,
+    tokenizer: Tokenizer,
+    frame_rate_hz: float,
+) -> None:
+    """Refuse a set with missing audio, unknown letters, or transcripts too long for CTC.
+
+    Raises:
+        DataError: Naming the first utterances and counting all.
+    """
+    problems = check_manifest(
+        utterances, tokenizer=tokenizer, text=config.text, frame_rate_hz=frame_rate_hz
+    )
+    if problems:
+        named = "; ".join(f"{problem.utterance_id}: {problem.reason}" for problem in problems[:5])
+        raise DataError(
+            f"{len(problems)} problems in {len(utterances)} utterances: {named}",
+            hint="mend or remove those lines of the manifest",
+        )
+
+
+def check_corpus(config: ExperimentConfig) -> list[str]:
+    """Check both manifests against the configuration without reading any audio.
+
+    Returns:
+        One line a set: utterances, minutes, words, tokens in the vocabulary.
+
+    Raises:
+        DataError: Something in a manifest cannot be trained on.
+    """
+    corpus = load_corpus(config)
+    tokenizer = fit_tokenizer(config, corpus)
+    front_end, model = build_front_end(config), build_model(config, len(tokenizer.vocab))
+    frame_rate_hz = 1 / output_frame_s(front_end, model)
+    lines = []
+    for name, utterances in (("train", corpus.train), ("dev", corpus.dev)):
+        require_usable(utterances, config, tokenizer, frame_rate_hz)
+        minutes = sum(utterance.duration_s for utterance in utterances) / 60
+        words = sum(len(normalize(one.text, config.text).split()) for one in utterances)
+        lines.append(
+            f"{name}: {len(utterances)} utterances, {minutes:.1f} min, {words} words, "
+            f"{len(tokenizer.vocab)} tokens: all usable"
+        )
+    return lines
+
+
+def open_audio(
+    utterances: Sequence[Utterance], config: ExperimentConfig, cache_dir: Path
+) -> AudioCache | AudioFiles:
+    """Audio of a set: cached when it is small enough, else read from its files every time."""
+    hours = sum(utterance.duration_s for utterance in utterances) / 3600
+    rate = config.features.sample_rate_hz
+    if hours > config.batching.cache_max_h:
+        return AudioFiles(tuple(utterances), rate)
+    with progress_bar("decoding audio", len(utterances)) as advance:
+        return cache_audio(utterances, rate, cache_dir, advance)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The loader of training batches and the sampler that decides their order."""
+
+    dataset: ExampleDataset
+    loader: DataLoader[Batch]
+    sampler: EpochSampler
+
+    def epoch(self, epoch: int, first_batch: int) -> Iterator[Batch]:
+        """Batches of one epoch, from `first_batch` on."""
+        self.sampler.start(epoch, first_batch)
+        return iter(self.loader)
+
+
+def make_training_set(
+    utterances: Sequence[Utterance],
+    audio: AudioCache | AudioFiles,
+    config: ExperimentConfig,
+    tokenizer: Tokenizer,
+    models: tuple[LogMel, AcousticModel],
+) -> TrainingSet:
+    """Batches of `utterances`, augmented as the configuration says."""
+    augment: Augment | None = None
+    if config.augment.changes_waveform:
+        augment = WaveformAugment(config.augment)
+    dataset = ExampleDataset(
+        ids=tuple(utterance.id for utterance in utterances),
+        audio=audio,
+        targets=encode_all(utterances, config, tokenizer),
+        sample_rate_hz=config.features.sample_rate_hz,
+        num_output_frames=_frame_counter(*models),
+        augment=augment,
+        seed=config.training.seed,
+    )
+    durations_s = [utterance.duration_s for utterance in utterances]
+    sampler = EpochSampler(durations_s, config.batching, config.training.seed)
+    pin = torch.cuda.is_available()
+    return TrainingSet(dataset, make_loader(dataset, sampler, config.batching, pin), sampler)
+
+
+def _frame_counter(front_end: LogMel, model: AcousticModel) -> Callable[[int], int]:
+    return partial(num_output_frames, front_end, model)
+
+
+def encode_all(
+    utterances: Sequence[Utterance], config: ExperimentConfig, tokenizer: Tokenizer
+) -> tuple[tuple[int, ...], ...]:
+    """Token ids of every transcript, normalised by the configured profile."""
+    return tuple(
+        tuple(tokenizer.encode(normalize(utterance.text, config.text))) for utterance in utterances
+    )
+
+
+def plain_batches(
+    utterances: Sequence[Utterance],
+    audio: AudioCache | AudioFiles,
+    targets: Sequence[tuple[int, ...]],
+    config: BatchConfig,
+) -> Iterator[Batch]:
+    """Batches without augmentation, from short to long."""
+    durations_s = [utterance.duration_s for utterance in utterances]
+    for indices in plan_batches(durations_s, config):
+        yield collate([Example(utterances[i].id, audio.samples(i), targets[i]) for i in indices])

@@ -1,0 +1,232 @@
+"""One training run in its directory: fresh or resumed, from manifests to `model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.batching import Batch
+from asr.checkpoint import TRAINING_KIND, read_documents
+from asr.errors import ConfigError, TrainingError
+from asr.experiment import ExperimentConfig, build_front_end, build_model, output_frame_s
+from asr.features import estimate_statistics
+from asr.files import write_text_atomic
+from asr.model import AcousticModel
+from asr.optim import Plateau, WeightAverage, make_optimizer
+from asr.recognizer import ModelParts, choose_device, save_model
+from asr.training.data import (
+    Corpus,
+    fit_tokenizer,
+    load_corpus,
+    make_training_set,
+    open_audio,
+    plain_batches,
+    require_usable,
+)
+from asr.training.loop import Trainer
+from asr.training.reporting import Reporter
+from asr.training.state import STATE_FILE, Learner, Position, Validation, restore_state
+from asr.training.validation import Validator
+
+MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+_CHECKPOINT_FACTOR = 12
+"""Bytes a run may need for each byte of weights: state (weights, two moments, average) twice while
+it is replaced, the best few, the model."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run leaves."""
+
+    model_path: Path
+    validation: Validation
+    """Development score of the weights in the model file."""
+    num_parameters: int
+    elapsed_s: float
+    """Training time of all parts of the run, validations excluded."""
+
+
+def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> TrainingResult:
+    """Train one model, or go on with a run that was stopped.
+
+    Args:
+        config: All settings, with both manifests named.
+        run_dir: Gets `config.json`, `metrics.jsonl`, `tensorboard/`, `state.safetensors`,
+            `weights/`, `cache/` and, at the end, `model.safetensors`.
+        resume: Go on from the last checkpoint of `run_dir`; a run killed before its first
+            checkpoint starts anew.
+
+    Raises:
+        ConfigError: The directory holds another run, or resuming with other settings.
+        DataError: A manifest, its audio or transcripts cannot be used; the disk is full.
+        TrainingError: A loss is not finite, or there is too little disk space.
+        KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
+    """
+    _check_run_dir(config, run_dir, resume)
+    device = choose_device(config.training.device)
+    with _cpu_threads(config.training.num_threads):
+        return _Run(config, run_dir, device).train()
+
+
+class _Run:
+    """Everything one run needs, built in order."""
+
+    def __init__(self, config: ExperimentConfig, run_dir: Path, device: torch.device) -> None:
+        self._config = config
+        self._run_dir = run_dir
+        self._started = time.perf_counter()
+        corpus = load_corpus(config)
+        self.tokenizer = fit_tokenizer(config, corpus)
+        torch.manual_seed(config.training.seed)
+        self.front_end = build_front_end(config).to(device)
+        self.model = build_model(config, len(self.tokenizer.vocab)).to(device)
+        self._device = device
+        _check_disk(run_dir, self.model)
+        frame_rate_hz = 1 / output_frame_s(self.front_end, self.model)
+        for utterances in (corpus.train, corpus.dev):
+            require_usable(utterances, config, self.tokenizer, frame_rate_hz)
+        models = (self.front_end, self.model)
+        cache_dir = run_dir / "cache"
+        train_audio = open_audio(corpus.train, config, cache_dir)
+        dev_audio = open_audio(corpus.dev, config, cache_dir)
+        self._training_set = make_training_set(
+            corpus.train, train_audio, config, self.tokenizer, models
+        )
+        self._validator = Validator(config, corpus.dev, dev_audio, self.tokenizer, models)
+        self._corpus = corpus
+        self._train_audio = train_audio
+
+    def train(self) -> TrainingResult:
+        config, learner = self._config, self._learner()
+        state_path = self._run_dir / STATE_FILE
+        if state_path.exists():
+            position = restore_state(state_path, learner)
+        else:
+            position = Position()
+            self._fit_statistics()
+        trainer = Trainer(config, learner, self._training_set, self._validator, self._run_dir)
+        with Reporter(self._run_dir, position.step) as reporter:
+            reporter.say(self._greeting(position))
+            position = trainer.run(position, reporter)
+            validation = trainer.finish(position, reporter)
+        model_path = self._run_dir / MODEL_FILE
+        summary = _summary(position, validation, self._corpus)
+        parts = ModelParts(self.front_end.state_dict(), self.model.state_dict(), summary)
+        save_model(model_path, config, self.tokenizer, parts)
+        return TrainingResult(
+            model_path, validation, _num_parameters(self.model), position.elapsed_s
+        )
+
+    def _learner(self) -> Learner:
+        optim = self._config.optim
+        average = WeightAverage(self.model, optim.ema_decay) if optim.ema_decay > 0 else None
+        plateau = Plateau(optim.plateau_factor, optim.plateau_patience)
+        optimizer = make_optimizer(self.model, optim)
+        return Learner(self.front_end, self.model, optimizer, plateau, average)
+
+    def _fit_statistics(self) -> None:
+        if self._config.features.normalization != "global":
+            return
+        utterances = self._corpus.train
+        no_targets: list[tuple[int, ...]] = [()] * len(utterances)
+        batches = plain_batches(utterances, self._train_audio, no_targets, self._config.batching)
+        self.front_end.set_statistics(*estimate_statistics(self._raw_features(batches)))
+
+    def _raw_features(self, batches: Iterator[Batch]) -> Iterator[Tensor]:
+        """(num_frames, num_mels) of each utterance before normalisation."""
+        self.front_end.eval()
+        for batch in batches:
+            samples = batch.samples.to(self._device)
+            features, lengths = self.front_end.log_energies(samples, batch.sample_lengths)
+            for row, length in zip(features, lengths.tolist(), strict=True):
+                yield row[:length]
+
+    def _greeting(self, position: Position) -> str:
+        hours = sum(utterance.duration_s for utterance in self._corpus.train) / 3600
+        start = f"resumed at step {position.step}" if position.step else "from scratch"
+        return (
+            f"training on {len(self._corpus.train)} utterances ({hours:.2f} h), "
+            f"{len(self.tokenizer.vocab)} tokens, {_num_parameters(self.model):,} parameters, "
+            f"{self._device}, {start}"
+        )
+
+
+def _num_parameters(model: AcousticModel) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _summary(position: Position, validation: Validation, corpus: Corpus) -> dict[str, Any]:
+    return {
+        "epochs": position.epoch,
+        "steps": position.step,
+        "elapsed_s": round(position.elapsed_s, 1),
+        "train_utterances": len(corpus.train),
+        "train_h": round(sum(utterance.duration_s for utterance in corpus.train) / 3600, 3),
+        "dev_errors": validation.errors,
+        "dev_words": validation.words,
+    }
+
+
+def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> None:
+    """Refuse to mix two runs; write the resolved configuration of a fresh one."""
+    path = run_dir / CONFIG_FILE
+    values = config.model_dump(mode="json")
+    if not path.exists():
+        write_text_atomic(path, json.dumps(values, indent=2) + "\n")
+        return
+    if not resume:
+        raise ConfigError(
+            f"{run_dir} already holds a run", hint="--resume to go on with it, or name another"
+        )
+    state_path = run_dir / STATE_FILE
+    stored = (
+        read_documents(state_path, TRAINING_KIND)["config"]
+        if state_path.exists()
+        else json.loads(path.read_text(encoding="utf-8"))
+    )
+    different = sorted(_differences(stored, values))
+    if different:
+        raise ConfigError(
+            f"{run_dir} was started with other settings: {', '.join(different[:6])}",
+            hint="resume with the settings it was started with, or name another directory",
+        )
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(old.get(key), new.get(key), inner)
+    elif old != new:
+        yield f"{name} ({old!r} then, {new!r} now)"
+
+
+def _check_disk(run_dir: Path, model: AcousticModel) -> None:
+    weight_bytes = sum(parameter.numel() * 4 for parameter in model.parameters())
+    needed, free = _CHECKPOINT_FACTOR * weight_bytes, shutil.disk_usage(run_dir).free
+    if free < needed:
+        raise TrainingError(
+            f"{run_dir} has {free / 1e6:.0f} MB free, checkpoints may need {needed / 1e6:.0f} MB",
+            hint="free some space, or choose --run-dir on another disk",
+        )
+
+
+@contextmanager
+def _cpu_threads(num_threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if num_threads > 0:
+        torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

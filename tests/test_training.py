@@ -1,0 +1,337 @@
+"""Training end to end on tones: it learns, it resumes bit for bit, and it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from tones import tone_config
+
+from asr.checkpoint import MODEL_KIND, load_tensors
+from asr.config import parse_options
+from asr.errors import AsrError, ConfigError, DataError, TrainingError
+from asr.experiment import ExperimentConfig
+from asr.recognizer import Recognizer
+from asr.training import TrainingResult, train
+from asr.training.diagnosis import CollapseWatch, require_finite_gradient, require_finite_losses
+
+TRAIN_IN_A_PROCESS = """
+import json, sys
+from pathlib import Path
+from asr.config import parse_options
+from asr.experiment import ExperimentConfig
+from asr.training import train
+config = parse_options(ExperimentConfig, json.loads(sys.argv[1]), "test")
+train(config, Path(sys.argv[2]), resume=True)
+"""
+
+
+def config_of(values: Mapping[str, Any]) -> ExperimentConfig:
+    return parse_options(ExperimentConfig, values, "test")
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_tensors(run_dir / "model.safetensors", MODEL_KIND)[0]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return tone_config(tmp_path_factory.mktemp("tones"), checkpoint_every=3, log_every=2)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tones: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, TrainingResult]:
+    run_dir = tmp_path_factory.mktemp("finished")
+    return run_dir, train(config_of(tones), run_dir)
+
+
+def test_it_learns_the_tones(finished: tuple[Path, TrainingResult]) -> None:
+    _, result = finished
+    assert result.validation.words > 30
+    assert result.validation.wer < 0.1
+
+
+def test_the_model_file_is_all_a_recogniser_needs(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any]
+) -> None:
+    _, result = finished
+    recognizer = Recognizer.load(result.model_path, "cpu")
+    dev = Path(tones["data"]["dev"])
+    lines = [json.loads(line) for line in dev.read_text().splitlines()]
+    texts = [recognizer.transcribe(dev.parent / line["audio_path"]).text for line in lines]
+    right = sum(text == line["text"] for text, line in zip(texts, lines, strict=True))
+    assert right >= 0.8 * len(lines)
+
+
+def test_the_run_directory_tells_the_story(finished: tuple[Path, TrainingResult]) -> None:
+    run_dir, result = finished
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train_loss"] for line in lines if "train_loss" in line]
+    assert losses[-1] < 0.5 * losses[0]
+    validations = [line for line in lines if "dev_wer" in line]
+    assert [line["epoch"] for line in validations] == list(range(6))
+    assert min(line["dev_errors"] for line in validations) == result.validation.errors
+    assert {"learning_rate", "audio_s_per_s", "data_wait", "time_s"} <= lines[0].keys()
+    assert list((run_dir / "tensorboard").iterdir())
+    assert len(list((run_dir / "weights").iterdir())) == 3
+    stored = json.loads((run_dir / "config.json").read_text())
+    assert stored["model"]["units"] == 24
+
+
+def test_two_runs_with_one_seed_agree_bit_for_bit(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path
+) -> None:
+    train(config_of(tones), tmp_path)
+    assert_same_weights(finished[0], tmp_path)
+
+
+def test_another_seed_gives_other_weights(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path
+) -> None:
+    other = {**tones, "training": {**tones["training"], "seed": 1, "epochs": 1}}
+    train(config_of(other), tmp_path)
+    head = "model.head.weight"
+    assert not torch.equal(weights(finished[0])[head], weights(tmp_path)[head])
+
+
+def run_process(values: Mapping[str, Any], run_dir: Path) -> subprocess.Popen[bytes]:
+    arguments = [sys.executable, "-c", TRAIN_IN_A_PROCESS, json.dumps(values), str(run_dir)]
+    return subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+
+
+def wait_for_step(run_dir: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until `metrics.jsonl` has a line at or after `step`."""
+    path = run_dir / "metrics.jsonl"
+    while process.poll() is None:
+        if path.exists():
+            lines = path.read_text().splitlines()[:-1]
+            if lines and json.loads(lines[-1])["step"] >= step:
+                return
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_a_killed_run_resumes_to_the_same_weights(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    """Kill a real process twice, in the middle of epochs; then let it finish."""
+    for step in (8, 32):
+        process = run_process(tones, tmp_path)
+        wait_for_step(tmp_path, step, process)
+        process.send_signal(getattr(signal, name))
+        status = process.wait()
+        assert status != 0, "the run ended before it was killed"
+        assert not (tmp_path / "model.safetensors").exists()
+    train(config_of(tones), tmp_path, resume=True)
+    assert_same_weights(finished[0], tmp_path)
+    kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in kept if "train_loss" in line]
+    assert steps == sorted(set(steps)), "a step was reported twice"
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path
+) -> None:
+    before = weights(finished[0])
+    result = train(config_of(tones), finished[0], resume=True)
+    assert result.validation == finished[1].validation
+    assert all(torch.equal(before[name], value) for name, value in weights(finished[0]).items())
+
+
+def test_a_used_directory_needs_resume(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="already holds a run; --resume to go on"):
+        train(config_of(tones), finished[0])
+
+
+def test_resuming_with_other_settings_names_them(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any]
+) -> None:
+    other = {**tones, "optim": {**tones["optim"], "learning_rate": 0.5}}
+    with pytest.raises(ConfigError, match=r"optim\.learning_rate \(0\.02 then, 0\.5 now\)"):
+        train(config_of(other), finished[0], resume=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features": {"normalization": "global"}},
+        {"optim": {"schedule": "plateau", "l1": 1e-5, "average_best": 2}},
+        {"training": {"patience": 1, "validate_every": 2}},
+        {"batching": {"cache_max_h": 0.0, "num_workers": 1}},
+        {"training": {"precision": "bfloat16"}},
+        {"model": {"bidirectional": False, "cell": "rnn"}},
+    ],
+)
+def test_every_kind_of_run_ends_with_a_model(
+    tones: dict[str, Any], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    values = {key: {**tones.get(key, {}), **changes.get(key, {})} for key in tones.keys() | changes}
+    values["training"]["epochs"] = 2
+    result = train(config_of(values), tmp_path)
+    assert Recognizer.load(result.model_path, "cpu").config.training.epochs == 2
+
+
+def manifest_with(tones: dict[str, Any], tmp_path: Path, change: dict[str, Any]) -> dict[str, Any]:
+    """Settings whose training manifest has `change` in its first line."""
+    source = Path(tones["data"]["train"])
+    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    for line in lines:
+        line["audio_path"] = str(source.parent / line["audio_path"])
+    lines[0].update(change)
+    path = tmp_path / "changed.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return {**tones, "data": {**tones["data"], "train": str(path)}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": "ba " * 200}, "train0"),
+        ({"audio_path": "/nowhere.wav"}, "train0"),
+        ({"duration_s": 99.0}, "train0"),
+    ],
+)
+def test_an_unusable_utterance_is_refused_by_name_before_training(
+    tones: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    values = manifest_with(tones, tmp_path, change)
+    with pytest.raises(DataError, match=message):
+        train(config_of(values), tmp_path / "run")
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_nan_audio_is_refused_by_name(tones: dict[str, Any], tmp_path: Path) -> None:
+    samples = torch.full((8000,), float("nan")).numpy()
+    soundfile.write(tmp_path / "nan.wav", samples, 8000, subtype="FLOAT")
+    change = {"audio_path": str(tmp_path / "nan.wav"), "duration_s": 1.0}
+    with pytest.raises(DataError, match=r"nan\.wav"):
+        train(config_of(manifest_with(tones, tmp_path, change)), tmp_path / "run")
+
+
+def test_a_missing_manifest_is_named(tones: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no dev manifest given; --set data\.dev=PATH"):
+        train(config_of({**tones, "data": {"train": tones["data"]["train"]}}), tmp_path)
+
+
+def test_an_unwritable_directory_is_said_before_training(
+    tones: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write"):
+        train(config_of(tones), tmp_path / "file" / "run")
+
+
+def test_a_full_disk_is_said_before_training(
+    tones: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("asr.training.run.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(TrainingError, match="0 MB free, checkpoints may need"):
+        train(config_of(tones), tmp_path)
+
+
+def test_a_disk_that_fills_up_leaves_the_last_state_whole(
+    tones: dict[str, Any], tmp_path: Path, finished: tuple[Path, TrainingResult]
+) -> None:
+    """Writes beyond 20 kB fail in the child, as on a full disk; afterwards the run resumes."""
+    script = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + TRAIN_IN_A_PROCESS
+    ).replace(
+        "train(config,",
+        "import asr.training.loop as loop\n"
+        "save, calls = loop.save_state, []\n"
+        "def limited(*arguments):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 4:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, -1))\n"
+        "    save(*arguments)\n"
+        "loop.save_state = limited\n"
+        "train(config,",
+    )
+    if os.name != "posix":
+        pytest.skip("needs POSIX resource limits")
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(tones), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "cannot write" in done.stderr and "DataError" in done.stderr
+    train(config_of(tones), tmp_path, resume=True)
+    assert_same_weights(finished[0], tmp_path)
+
+
+def test_a_loss_that_is_not_finite_names_the_utterances() -> None:
+    losses = torch.tensor([1.0, float("nan"), 2.0, float("inf")])
+    with pytest.raises(TrainingError, match=r"step 7 .* 2 of 4 utterances: b \(nan\), d \(inf\)"):
+        require_finite_losses(losses, ["a", "b", "c", "d"], 7)
+    require_finite_losses(losses[:1], ["a"], 7)
+
+
+def test_a_gradient_that_is_not_finite_names_the_batch() -> None:
+    with pytest.raises(TrainingError, match=r"gradient at step 3 .* a, b"):
+        require_finite_gradient(torch.tensor(float("inf")), ["a", "b"], 3)
+
+
+def test_diverging_training_stops_and_says_so(tones: dict[str, Any], tmp_path: Path) -> None:
+    values = {**tones, "optim": {"learning_rate": 1e30, "clip_norm": 1e30, "weight_decay": 0.0}}
+    with pytest.raises(TrainingError, match="not finite"):
+        train(config_of(values), tmp_path)
+
+
+def test_collapse_is_noticed_after_patience_and_told_once_each() -> None:
+    watch = CollapseWatch(patience_steps=100)
+    told = [step for step in range(10, 501, 10) if watch.update(step, emitted_token=step <= 50)]
+    assert told == [150, 250, 350, 450]
+
+
+def test_a_model_that_emits_tokens_is_left_alone() -> None:
+    watch = CollapseWatch(patience_steps=100)
+    assert not any(watch.update(step, emitted_token=True) for step in range(0, 1000, 10))
+
+
+@pytest.mark.parametrize(
+    ("frames_per_token", "advice"),
+    [(1.5, "lower model.subsampling"), (40.0, "raise model.subsampling")],
+)
+def test_the_explanation_fits_the_numbers(frames_per_token: float, advice: str) -> None:
+    text = CollapseWatch(10).explanation(30, 3.2, 1e-3, frames_per_token)
+    assert advice in text
+    assert "for 30 steps" in text
+
+
+def test_a_collapse_is_explained_during_training(
+    tones: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A crushing L1 penalty leaves the biases alone to explain the data: all blank."""
+    training = {**tones["training"], "collapse_steps": 20}
+    optim = {"learning_rate": 2e-2, "l1": 10.0}
+    values = {**tones, "optim": optim, "training": training, "augment": {}}
+    train(config_of(values), tmp_path)
+    assert "blank collapse: for" in capsys.readouterr().err
+
+
+def test_all_errors_are_of_the_toolkit() -> None:
+    assert issubclass(TrainingError, AsrError)
