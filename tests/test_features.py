@@ -135,10 +135,10 @@ def kaldi_fbank(samples: np.ndarray, num_mels: int) -> Tensor:
 
 
 def test_follows_kaldi_fbank() -> None:
-    # Kaldi's triangles are straight in mel, ours (as librosa's and torchaudio's) in Hz. Wide
-    # filters differ little; of the narrowest, one bin or two wide, single values differ more.
+    # Kaldi's triangles are straight in mel, ours (as librosa's and torchaudio's) in Hz, which
+    # matters more the wider they are.
     samples = voice(32000)
-    for num_mels, typical, worst in ((23, 0.03, 0.35), (80, 0.05, 1.2)):
+    for num_mels, typical, worst in ((23, 0.006, 0.05), (80, 0.004, 0.025)):
         features, _ = run(
             front_end(window="povey", normalization="none", floor=1e-16, num_mels=num_mels), samples
         )
@@ -155,7 +155,7 @@ def test_equals_kaldi_fbank_given_its_filters(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(asr.features, "mel_filters", lambda config: theirs)
     samples = voice(32000)
     features, _ = run(front_end(window="povey", normalization="none", floor=1.2e-7), samples)
-    torch.testing.assert_close(features[0], kaldi_fbank(samples, 80), atol=1e-3, rtol=0)
+    torch.testing.assert_close(features[0], kaldi_fbank(samples, 80), atol=2e-4, rtol=0)
 
 
 def test_filters_sum_to_one_between_the_outer_centres() -> None:
