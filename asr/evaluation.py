@@ -109,11 +109,11 @@ class WerReport:
         """What people read: the three rates, how sure the first is, and what was counted.
 
         Args:
-            text_profile: How both sides were normalised; stated, not applied.
+            text_profile: Name of how both sides were normalised; stated, not applied.
         """
         interval = self.bootstrap_interval()
         sure = [] if interval is None else [_interval_line(*interval)]
-        counted = f"text profile {text_profile}; characters include the blanks between words"
+        counted = f"text: {text_profile}; characters include the blanks between words"
         return [self.kaldi_line(), self.cer_line(), self.ser_line(), *sure, counted]
 
     def write_utterances(self, path: Path) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from asr.cli.score import score
 from asr.errors import AsrError
+from asr.text import PROFILES
 
 app = typer.Typer()
 app.command()(score)
@@ -50,7 +51,7 @@ def test_prints_kaldi_lines_then_what_was_counted(sides: tuple[Path, Path]) -> N
         "%CER 41.67 [ 5 / 12, 1 ins, 4 del, 0 sub ]",
         "%SER 50.00 [ 1 / 2 ]",
         "WER 95 % interval [ 0.00, 100.00 ], bootstrap over utterances",
-        "text profile none; characters include the blanks between words",
+        "text: as written; characters include the blanks between words",
     ]
 
 
@@ -92,7 +93,7 @@ def test_json(sides: tuple[Path, Path]) -> None:
     assert totals["characters"]["references"] == 12
     assert totals["sentences"] == {"errors": 1, "total": 2}
     assert totals["wer_interval_95"] == [0.0, 1.0]
-    assert totals["profile"] == "none"
+    assert totals["text_profile"] == "as written"
 
 
 def test_per_utterance_rows(sides: tuple[Path, Path], tmp_path: Path) -> None:
@@ -115,12 +116,12 @@ class TestTextProfile:
         assert output_of(*both)[0].startswith("%WER 50.00")
         lines = output_of(*both, "--text-profile", "letters")
         assert lines[0].startswith("%WER 0.00")
-        assert lines[-1].startswith("text profile letters;")
+        assert lines[-1].startswith("text: letters;")
 
-    def test_equivalent_code_points_are_no_error(self, tmp_path: Path) -> None:
+    def test_none_composes_characters(self, tmp_path: Path) -> None:
         (tmp_path / "ref").write_text("caf\u00e9\n")
         (tmp_path / "hyp").write_text("cafe\u0301\n")
-        both = (tmp_path / "ref", tmp_path / "hyp", "--format", "text")
+        both = (tmp_path / "ref", tmp_path / "hyp", "--format", "text", "--text-profile", "none")
         assert output_of(*both)[1] == "%CER 0.00 [ 0 / 4, 0 ins, 0 del, 0 sub ]"
 
     def test_language_decides_the_casing(self, tmp_path: Path) -> None:
@@ -130,7 +131,15 @@ class TestTextProfile:
         assert output_of(*both)[0].startswith("%WER 100.00")
         lines = output_of(*both, "--language", "tr")
         assert lines[0].startswith("%WER 0.00")
-        assert lines[-1].startswith("text profile lower (tr);")
+        assert lines[-1].startswith("text: lower (tr);")
+
+    def test_help_names_every_profile(self) -> None:
+        words = run("--help").stdout.replace(",", " ").replace(".", " ").split()
+        assert set(PROFILES) <= set(words)
+
+    def test_language_without_profile_is_refused(self, sides: tuple[Path, Path]) -> None:
+        error = error_of(*sides, "--format", "kaldi", "--language", "tr")
+        assert error.message == "--language has no meaning without --text-profile"
 
     def test_unknown_profile_is_refused(self, sides: tuple[Path, Path]) -> None:
         error = error_of(*sides, "--format", "kaldi", "--text-profile", "lowr")
@@ -165,13 +174,13 @@ class TestRefusals:
         assert run(*sides, "--format", "csv").exit_code == 2
 
 
-def test_never_imports_torch(sides: tuple[Path, Path]) -> None:
+def test_imports_nothing_that_scoring_does_not_need(sides: tuple[Path, Path]) -> None:
     script = (
         "import sys\n"
         "from pathlib import Path\n"
         "from asr.cli.score import score\n"
         "score(Path(sys.argv[1]), Path(sys.argv[2]), 'kaldi')\n"
-        "heavy = {'torch', 'torchaudio', 'numba', 'scipy', 'soundfile'} & set(sys.modules)\n"
+        "heavy = {'torch', 'torchaudio', 'numba', 'soundfile', 'pydantic'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     command = [sys.executable, "-c", script, *map(str, sides)]

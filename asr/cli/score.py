@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from asr.errors import DataError
+from asr.errors import ConfigError, DataError
 from asr.transcripts import Format, format_of, read_transcripts
 
 FormatName = Literal["auto", "text", "kaldi", "jsonl", "trn"]
@@ -29,8 +30,12 @@ def score(
         typer.Option("--hyp-format", help="Format of HYP where it is not that of REF."),
     ] = None,
     text_profile: Annotated[
-        str, typer.Option(help="Normalisation of both sides (asr.text); none: NFC.")
-    ] = "none",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Normalise both sides first: none (only Unicode NFC), lower, upper or letters.",
+        ),
+    ] = None,
     language: Annotated[
         str | None, typer.Option(help="Language code, for the casing of the text profile.")
     ] = None,
@@ -48,24 +53,32 @@ def score(
     """
     import json
 
-    from asr.config import parse_options
     from asr.evaluation import score_texts
-    from asr.text import TextConfig, normalize
 
-    profile = {"profile": text_profile, "language": language}
-    config = parse_options(TextConfig, profile, "--text-profile and --language")
-    references, hypotheses = (
-        {key: normalize(text, config) for key, text in texts.items()}
-        for texts in _read_pair(reference, file_format, hypothesis, hypothesis_format)
-    )
-    report = score_texts(references, hypotheses)
+    normalized, profile = _normalizer(text_profile, language)
+    sides = _read_pair(reference, file_format, hypothesis, hypothesis_format)
+    report = score_texts(*({key: normalized(side[key]) for key in side} for side in sides))
     if per_utterance is not None:
         report.write_utterances(per_utterance)
     if as_json:
-        typer.echo(json.dumps({**report.to_dict(), **config.model_dump()}))
+        typer.echo(json.dumps({**report.to_dict(), "text_profile": profile}))
     else:
-        casing = f" ({language})" if language else ""
-        typer.echo("\n".join(report.lines(f"{text_profile}{casing}")))
+        typer.echo("\n".join(report.lines(profile)))
+
+
+def _normalizer(profile: str | None, language: str | None) -> tuple[Callable[[str], str], str]:
+    """The function that normalises both sides, and what the report calls it."""
+    if profile is None:
+        if language is not None:
+            raise ConfigError("--language has no meaning without --text-profile")
+        return str, "as written"
+    from asr.config import parse_options
+    from asr.text import TextConfig, normalize
+
+    values = {"profile": profile, "language": language}
+    config = parse_options(TextConfig, values, "--text-profile and --language")
+    name = profile if language is None else f"{profile} ({language})"
+    return lambda text: normalize(text, config), name
 
 
 def _read_pair(
