@@ -109,14 +109,14 @@ def prepare(
 def _prepare(corpus: str, source: Path | None, out: Path, options: Mapping[str, Any]) -> int:
     """Prepare and print what was written; returns how many utterances were left out."""
     from asr import corpora
-    from asr.corpora.listing import LeftOut
+    from asr.manifest import Problem
 
     num_left_out = 0
 
-    def report(one: LeftOut) -> None:
+    def report(one: Problem) -> None:
         nonlocal num_left_out
         num_left_out += 1
-        typer.echo(f"left out: {one.id}: {one.reason}", err=True)
+        typer.echo(f"left out: {one.utterance_id}: {one.reason}", err=True)
 
     manifests = corpora.prepare(corpus, source, out, options, report)
     width = max(len(str(out / f"{name}.jsonl")) for name in manifests)

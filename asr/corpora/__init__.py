@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from asr.corpora.listing import Importer, LeftOut
-    from asr.manifest import Utterance
+    from asr.corpora.listing import Importer
+    from asr.manifest import Problem, Utterance
 
 CORPORA: Mapping[str, str] = {
     "digits": "connected English digits, made on the spot with eSpeak NG (no source needed)",
@@ -60,7 +60,7 @@ def prepare(
     source: Path | None,
     out: Path,
     options: Mapping[str, Any] | None = None,
-    on_left_out: Callable[[LeftOut], None] | None = None,
+    on_left_out: Callable[[Problem], None] | None = None,
 ) -> dict[str, list[Utterance]]:
     """Write a corpus's manifests.
 

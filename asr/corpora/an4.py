@@ -25,8 +25,9 @@ from pathlib import Path, PurePosixPath
 
 from asr.audio import PcmFormat
 from asr.corpora.layout import corpus_root, parse_lines
-from asr.corpora.listing import Entry, Importer, LeftOut, Listing
+from asr.corpora.listing import Entry, Importer, Listing
 from asr.corpora.splits import DevOptions, hold_out
+from asr.manifest import Problem
 
 RAW_FORMAT = PcmFormat(16000, "s16be")
 SUFFIXES = (".sph", ".raw", ".wav", ".flac")
@@ -50,15 +51,15 @@ def find_an4(source: Path, options: DevOptions) -> Listing:
     return Listing(splits, left_out + left_out_of_test)
 
 
-def _read_split(root: Path, split: str) -> tuple[list[Entry], list[LeftOut]]:
+def _read_split(root: Path, split: str) -> tuple[list[Entry], list[Problem]]:
     etc = root / "etc"
     texts = dict(parse_lines(etc / f"an4_{split}.transcription", _transcript))
     places = {place.name: place for place in parse_lines(etc / f"an4_{split}.fileids", _file_id)}
     entries = []
-    left_out = [LeftOut(name, "it has no transcript") for name in places if name not in texts]
+    left_out = [Problem(name, "it has no transcript") for name in places if name not in texts]
     for name, text in texts.items():
         if name not in places:
-            left_out.append(LeftOut(name, f"an4_{split}.fileids does not say where it is"))
+            left_out.append(Problem(name, f"an4_{split}.fileids does not say where it is"))
             continue
         path = _audio_path(root / "wav" / places[name])
         pcm = RAW_FORMAT if path.suffix == ".raw" else None

@@ -31,9 +31,10 @@ from asr.corpora.layout import (
     path_id,
     read_text,
 )
-from asr.corpora.listing import Entry, Importer, LeftOut, Listing
+from asr.corpora.listing import Entry, Importer, Listing
 from asr.corpora.splits import SPLIT_NAMES
 from asr.errors import DataError
+from asr.manifest import Problem
 
 TRANSCRIPT_FILES = ("transcripts.txt", "transcripts.tsv")
 
@@ -78,7 +79,7 @@ def find_folder(source: Path, options: FolderOptions) -> Listing:
 
 def _transcripts(
     source: Path, files: list[Path], options: FolderOptions
-) -> tuple[dict[Path, str], list[LeftOut]]:
+) -> tuple[dict[Path, str], list[Problem]]:
     """Transcript by audio file, and the files and lines without their counterpart."""
     listed = options.transcripts
     if listed is None:
@@ -86,11 +87,11 @@ def _transcripts(
     if listed is not None:
         return _listed_transcripts(source, files, listed)
     texts: dict[Path, str] = {}
-    left_out: list[LeftOut] = []
+    left_out: list[Problem] = []
     for path in files:
         beside = path.with_suffix(".txt")
         if not beside.is_file():
-            left_out.append(LeftOut(path_id(path, source), f"there is no {beside}"))
+            left_out.append(Problem(path_id(path, source), f"there is no {beside}"))
             continue
         texts[path] = read_text(beside).strip()
     return texts, left_out
@@ -98,23 +99,23 @@ def _transcripts(
 
 def _listed_transcripts(
     source: Path, files: list[Path], listed: Path
-) -> tuple[dict[Path, str], list[LeftOut]]:
+) -> tuple[dict[Path, str], list[Problem]]:
     named = parse_named(listed, _name_and_text)
     places = _names(source, files)
     texts: dict[Path, str] = {}
-    left_out: list[LeftOut] = []
+    left_out: list[Problem] = []
     for name, text in named.items():
         paths = places.get(name, ())
         if len(paths) == 1 and paths[0] not in texts:
             texts[paths[0]] = text
         elif not paths:
-            left_out.append(LeftOut(name, f"{listed} has it, but there is no such audio file"))
+            left_out.append(Problem(name, f"{listed} has it, but there is no such audio file"))
         elif len(paths) == 1:
-            left_out.append(LeftOut(name, f"{listed} has {paths[0]} under another name already"))
+            left_out.append(Problem(name, f"{listed} has {paths[0]} under another name already"))
         else:
-            left_out.append(LeftOut(name, f"{listed}: could be {paths[0]} or {paths[1]}"))
+            left_out.append(Problem(name, f"{listed}: could be {paths[0]} or {paths[1]}"))
     missing = [path for path in files if path not in texts]
-    left_out += [LeftOut(path_id(p, source), f"{listed} has no line for it") for p in missing]
+    left_out += [Problem(path_id(p, source), f"{listed} has no line for it") for p in missing]
     return texts, left_out
 
 

@@ -30,9 +30,9 @@ from pydantic import Field
 from asr.audio import Waveform, read_audio, write_audio
 from asr.config import Options
 from asr.corpora.layout import find_audio
-from asr.corpora.listing import Entry, Importer, LeftOut, Listing, Splits
+from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.errors import ConfigError, DataError
-from asr.manifest import Utterance
+from asr.manifest import Problem, Utterance
 from asr.progress import progress_bar
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -79,7 +79,7 @@ def find_fsdd(source: Path, options: FsddOptions) -> Listing:
     files = find_audio(source, frozenset({".wav"}))
     named = [(path, _NAME.fullmatch(path.stem)) for path in files]
     left_out = [
-        LeftOut(path.stem, f"{path}: its name is not <digit>_<speaker>_<number>.wav")
+        Problem(path.stem, f"{path}: its name is not <digit>_<speaker>_<number>.wav")
         for path, match in named
         if match is None
     ]

@@ -10,9 +10,10 @@ from pydantic import Field, field_validator
 
 from asr.audio import PcmFormat
 from asr.corpora.layout import RAW_SUFFIXES
-from asr.corpora.listing import Entry, LeftOut, Listing
+from asr.corpora.listing import Entry, Listing
 from asr.corpora.splits import SPLIT_NAMES, SplitOptions, complete_splits
 from asr.errors import DataError
+from asr.manifest import Problem
 
 
 class GenericOptions(SplitOptions):
@@ -54,7 +55,7 @@ def parse_raw_format(text: str) -> PcmFormat:
 
 
 def found(
-    given: Mapping[str, Sequence[Entry]], left_out: Sequence[LeftOut], options: GenericOptions
+    given: Mapping[str, Sequence[Entry]], left_out: Sequence[Problem], options: GenericOptions
 ) -> Listing:
     """The listing of `given` splits, completed as `options` ask.
 

@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 from asr.corpora.generic import GenericOptions, found, given_places
 from asr.corpora.layout import parse_named, read_pairs
-from asr.corpora.listing import Entry, Importer, LeftOut, Listing
+from asr.corpora.listing import Entry, Importer, Listing
 from asr.errors import DataError
+from asr.manifest import Problem
 
 
 class KaldiOptions(GenericOptions):
@@ -55,7 +56,7 @@ def find_kaldi(source: Path, options: KaldiOptions) -> Listing:
     """
     places = given_places(source, lambda place: (place / "wav.scp").exists())
     given: dict[str, list[Entry]] = {}
-    left_out: list[LeftOut] = []
+    left_out: list[Problem] = []
     for split, folder in places.items():
         audio_root = options.audio_root.absolute() if options.audio_root else folder
         given[split], unusable = read_data_directory(folder, audio_root)
@@ -63,7 +64,7 @@ def find_kaldi(source: Path, options: KaldiOptions) -> Listing:
     return found(given, left_out, options)
 
 
-def read_data_directory(folder: Path, audio_root: Path) -> tuple[list[Entry], list[LeftOut]]:
+def read_data_directory(folder: Path, audio_root: Path) -> tuple[list[Entry], list[Problem]]:
     """Entries of one data directory, and utterances without transcript or recording.
 
     Args:
@@ -77,15 +78,15 @@ def read_data_directory(folder: Path, audio_root: Path) -> tuple[list[Entry], li
     audio = _read_scp(folder / "wav.scp", audio_root)
     segments = _read_segments(folder, audio)
     speakers = _read_speakers(folder)
-    left_out = [LeftOut(name, "it has no line in text") for name in segments if name not in texts]
+    left_out = [Problem(name, "it has no line in text") for name in segments if name not in texts]
     entries = []
     for name, text in texts.items():
         segment = segments.get(name)
         if segment is None:
-            left_out.append(LeftOut(name, "it is in text, but not in wav.scp or segments"))
+            left_out.append(Problem(name, "it is in text, but not in wav.scp or segments"))
             continue
         if segment.recording not in audio:
-            left_out.append(LeftOut(name, f"its recording {segment.recording} is not in wav.scp"))
+            left_out.append(Problem(name, f"its recording {segment.recording} is not in wav.scp"))
             continue
         path = audio[segment.recording]
         speaker = speakers.get(name)

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from asr.errors import DataError
 
@@ -110,11 +110,10 @@ def read_rows(
         DataError: Unreadable, no header, a column name twice, or rows with another number of
             cells than the header: their line numbers.
     """
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     # Without newline translation `StringIO` ends lines where RFC 4180 does, not at U+2028.
-    reader = csv.reader(
-        io.StringIO(read_text(path), newline=""), delimiter=delimiter, quoting=quoting
-    )
+    lines = io.StringIO(read_text(path), newline="")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
     try:
         numbered = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:

@@ -25,8 +25,9 @@ from pydantic import field_validator
 from asr.config import Options
 from asr.corpora.download import Archive, fetch
 from asr.corpora.layout import find_audio, parse_named
-from asr.corpora.listing import Entry, Importer, LeftOut, Listing
+from asr.corpora.listing import Entry, Importer, Listing
 from asr.errors import DataError
+from asr.manifest import Problem
 
 ADDRESS = "https://www.openslr.org/resources/12"
 MD5 = {
@@ -93,19 +94,19 @@ def archive_of(subset: str) -> Archive:
     return Archive(f"{ADDRESS}/{subset}.tar.gz", MD5[subset], f"{FOLDER}/{subset}")
 
 
-def _read_subset(folder: Path) -> tuple[list[Entry], list[LeftOut]]:
+def _read_subset(folder: Path) -> tuple[list[Entry], list[Problem]]:
     entries: list[Entry] = []
-    left_out: list[LeftOut] = []
+    left_out: list[Problem] = []
     for chapter in sorted(path for path in folder.glob("*/*") if path.is_dir()):
         speaker = chapter.parent.name
         table = chapter / f"{speaker}-{chapter.name}.trans.txt"
         audio = {path.stem: path for path in find_audio(chapter, frozenset({".flac"}))}
         if not table.exists():
-            left_out += [LeftOut(name, f"there is no {table}") for name in audio]
+            left_out += [Problem(name, f"there is no {table}") for name in audio]
             continue
         texts = parse_named(table, _transcript)
         left_out += [
-            LeftOut(name, f"{table} has no line for it") for name in audio if name not in texts
+            Problem(name, f"{table} has no line for it") for name in audio if name not in texts
         ]
         entries += [
             Entry(name, audio.get(name, chapter / f"{name}.flac"), text, speaker)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from asr.audio import Channel, PcmFormat
 from asr.config import Options
-
-if TYPE_CHECKING:
-    from asr.manifest import Utterance
+from asr.manifest import Problem, Utterance
 
 OptionsT = TypeVar("OptionsT", bound=Options)
-Splits = dict[str, "list[Utterance]"]
+Splits = dict[str, list[Utterance]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +40,6 @@ class Entry:
     pcm: PcmFormat | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An utterance that cannot be used, and why."""
-
-    id: str
-    reason: str
-
-
 @dataclass(frozen=True)
 class Listing:
     """All that a corpus lists.
@@ -62,7 +52,7 @@ class Listing:
     """
 
     splits: Mapping[str, Sequence[Entry]]
-    left_out: Sequence[LeftOut] = ()
+    left_out: Sequence[Problem] = ()
     speakers_shared: bool = False
 
 

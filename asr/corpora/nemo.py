@@ -21,6 +21,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ def find_nemo(source: Path, options: NemoOptions) -> Listing:
     lines: dict[str, list[Line]] = {}
     for split, path in given_files(source, SUFFIXES, endings=("_manifest",)).items():
         root = options.audio_root.absolute() if options.audio_root else path.parent
-        lines[split] = parse_lines(path, lambda line, root=root: _parse(line, root))
+        lines[split] = parse_lines(path, partial(_parse, root))
     root = options.audio_root.absolute() if options.audio_root else _folder(source)
     everything = [line for split in lines.values() for line in split]
     id_root = _common_root([line.audio_path for line in everything], root)
@@ -72,7 +73,7 @@ def find_nemo(source: Path, options: NemoOptions) -> Listing:
     return found(given, (), options)
 
 
-def _parse(line: str, root: Path) -> Line:
+def _parse(root: Path, line: str) -> Line:
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:

@@ -12,11 +12,11 @@ from asr.audio import AudioInfo, PcmFormat, ReadOptions, check_channel, probe_au
 from asr.audio.headers import UNKNOWN_LENGTH
 from asr.config import parse_options
 from asr.corpora import load_importer
-from asr.corpora.listing import Entry, Importer, LeftOut, Listing, Splits
+from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.splits import SPLITS, check_disjoint, main_split
 from asr.errors import ConfigError, DataError
 from asr.files import atomic_path
-from asr.manifest import Utterance, write_manifest
+from asr.manifest import Problem, Utterance, write_manifest
 from asr.progress import progress_bar
 
 
@@ -25,7 +25,7 @@ def prepare_corpus(
     source: Path,
     out: Path,
     options: Mapping[str, Any],
-    on_left_out: Callable[[LeftOut], None] | None,
+    on_left_out: Callable[[Problem], None] | None,
 ) -> Splits:
     """See `asr.corpora.prepare`."""
     importer = load_importer(corpus)
@@ -43,7 +43,7 @@ def prepare_corpus(
     return manifests
 
 
-def measure(listing: Listing) -> tuple[Splits, list[LeftOut]]:
+def measure(listing: Listing) -> tuple[Splits, list[Problem]]:
     """Read every audio header.
 
     Returns:
@@ -57,14 +57,17 @@ def measure(listing: Listing) -> tuple[Splits, list[LeftOut]]:
     total = sum(len(entries) for entries in listing.splits.values())
     with progress_bar("reading audio headers", total) as advance:
         for name, entries in listing.splits.items():
-            measured = []
+            measured: list[Utterance] = []
             for entry in sorted(entries, key=lambda entry: entry.id):
                 result = _measured(entry, probe(entry.audio_path, entry.pcm))
-                (left_out if isinstance(result, LeftOut) else measured).append(result)
+                if isinstance(result, Problem):
+                    left_out.append(result)
+                else:
+                    measured.append(result)
                 advance()
             if measured:
                 splits[name] = measured
-    return splits, sorted(left_out, key=lambda one: one.id)
+    return splits, sorted(left_out, key=lambda one: one.utterance_id)
 
 
 def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | str:
@@ -74,29 +77,28 @@ def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | str:
         return str(error)
 
 
-def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | LeftOut:
+def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | Problem:
     if isinstance(info, str):
-        return LeftOut(entry.id, info)
+        return Problem(entry.id, info)
     if info.num_samples == UNKNOWN_LENGTH:
         reason = "its header does not say how long it is; encode it again"
-        return LeftOut(entry.id, f"{entry.audio_path}: {reason}")
+        return Problem(entry.id, f"{entry.audio_path}: {reason}")
     try:
         check_channel(entry.channel, info.num_channels)
         start, stop = sample_range(info, ReadOptions(entry.start_s, entry.duration_s))
+        rest_s = (stop - start) / info.sample_rate_hz
+        return Utterance(
+            id=entry.id,
+            audio_path=entry.audio_path,
+            duration_s=rest_s if entry.duration_s is None else min(entry.duration_s, rest_s),
+            text=entry.text,
+            start_s=entry.start_s,
+            speaker=entry.speaker,
+            channel=entry.channel,
+            pcm=entry.pcm,
+        )
     except DataError as error:
-        return LeftOut(entry.id, f"{entry.audio_path}: {error}")
-    rest_s = (stop - start) / info.sample_rate_hz
-    duration_s = rest_s if entry.duration_s is None else min(entry.duration_s, rest_s)
-    return Utterance(
-        id=entry.id,
-        audio_path=entry.audio_path,
-        duration_s=duration_s,
-        text=entry.text,
-        start_s=entry.start_s,
-        speaker=entry.speaker,
-        channel=entry.channel,
-        pcm=entry.pcm,
-    )
+        return Problem(entry.id, f"{entry.audio_path}: {error}")
 
 
 def _check_option_names(corpus: str, importer: Importer[Any], options: Mapping[str, Any]) -> None:
@@ -120,10 +122,10 @@ def flag(option: str) -> str:
 
 
 def _report(
-    left_out: list[LeftOut],
+    left_out: list[Problem],
     splits: Splits,
     source: Path,
-    on_left_out: Callable[[LeftOut], None] | None,
+    on_left_out: Callable[[Problem], None] | None,
 ) -> None:
     if left_out and on_left_out is None:
         raise _unusable(left_out, f"{len(left_out)} utterances of {source} cannot be used")
@@ -136,8 +138,8 @@ def _report(
         raise DataError(f"{source} holds no utterances")
 
 
-def _unusable(left_out: list[LeftOut], what: str) -> DataError:
-    return DataError(f"{what}; first: {left_out[0].id}: {left_out[0].reason}")
+def _unusable(left_out: list[Problem], what: str) -> DataError:
+    return DataError(f"{what}; first: {left_out[0].utterance_id}: {left_out[0].reason}")
 
 
 def _with_parts(splits: Splits) -> Splits:

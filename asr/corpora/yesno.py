@@ -20,9 +20,10 @@ import re
 from pathlib import Path
 
 from asr.corpora.layout import find_audio
-from asr.corpora.listing import Entry, Importer, LeftOut, Listing
+from asr.corpora.listing import Entry, Importer, Listing
 from asr.corpora.splits import DevOptions, hold_out
 from asr.errors import DataError
+from asr.manifest import Problem
 
 WORDS = {"0": "NO", "1": "YES"}
 
@@ -37,7 +38,7 @@ def find_yesno(source: Path, options: DevOptions) -> Listing:
     """
     files = sorted(find_audio(source), key=lambda path: path.name)
     left_out = [
-        LeftOut(path.stem, f"{path}: its name is not zeros and ones joined by underscores")
+        Problem(path.stem, f"{path}: its name is not zeros and ones joined by underscores")
         for path in files
         if not _NAME.fullmatch(path.stem)
     ]

@@ -1,0 +1,222 @@
+"""`prepare`: whole or not at all, the same every time, one bad file named and left out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from corpus_files import damage, write_audio_file, write_lines
+
+from asr.corpora import CORPORA, MADE_CORPORA, load_importer, prepare
+from asr.corpora.listing import Importer
+from asr.errors import AsrError, ConfigError, DataError
+from asr.manifest import Problem, Utterance, check_manifest, read_manifest
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Twenty speakers with two recordings each, as a folder."""
+    folder = tmp_path / "source"
+    for speaker in range(20):
+        for take in range(2):
+            path = write_audio_file(folder / f"s{speaker:02}/t{take}.wav", 0.1 * (take + 1))
+            write_lines(path.with_suffix(".txt"), f"Words of {speaker}.")
+    return folder
+
+
+def run(source: Path, out: Path, **options: object) -> dict[str, list[Utterance]]:
+    return prepare("folder", source, out, {"speaker_folders": True, **options})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_manifests_hold_what_is_returned(source: Path, tmp_path: Path) -> None:
+    splits = run(source, tmp_path / "out")
+    assert {name: len(utterances) for name, utterances in splits.items()} == {
+        "train": 32,
+        "dev": 4,
+        "test": 4,
+    }
+    for name, utterances in splits.items():
+        assert read_manifest(tmp_path / "out" / f"{name}.jsonl") == utterances
+        assert check_manifest(utterances) == []
+    first = splits["train"][0]
+    assert first.text == "Words of 0."
+    assert first.duration_s == pytest.approx(0.1)
+    assert first.audio_path.is_absolute()
+
+
+def test_two_runs_write_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "a")
+    run(source, tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert set(contents(tmp_path / "a")) == {"train.jsonl", "dev.jsonl", "test.jsonl"}
+
+
+def test_utterances_are_sorted_by_id(source: Path, tmp_path: Path) -> None:
+    for utterances in run(source, tmp_path / "out").values():
+        names = [one.id for one in utterances]
+        assert names == sorted(names)
+
+
+def test_bad_audio_is_reported_and_the_rest_prepared(source: Path, tmp_path: Path) -> None:
+    bad = damage(source / "s03/t0.wav")
+    problems: list[Problem] = []
+    splits = prepare("folder", source, tmp_path / "out", {}, problems.append)
+    assert [problem.utterance_id for problem in problems] == ["s03-t0"]
+    assert str(bad) in problems[0].reason
+    names = {one.id for utterances in splits.values() for one in utterances}
+    assert len(names) == 39 and "s03-t0" not in names
+
+
+def test_bad_audio_stops_when_nobody_is_told(source: Path, tmp_path: Path) -> None:
+    damage(source / "s03/t0.wav")
+    damage(source / "s04/t1.wav")
+    with pytest.raises(DataError, match="2 utterances of .* cannot be used; first: s03-t0: "):
+        run(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_splits_do_not_depend_on_damage(source: Path, tmp_path: Path) -> None:
+    whole = run(source, tmp_path / "a")
+    damage(source / "s03/t0.wav")
+    rest = prepare("folder", source, tmp_path / "b", {"speaker_folders": True}, lambda _: None)
+    for name, utterances in rest.items():
+        assert utterances == [one for one in whole[name] if one.id != "s03-t0"]
+
+
+def test_nothing_usable_is_an_error(source: Path, tmp_path: Path) -> None:
+    for path in source.rglob("*.wav"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no utterance of .*source can be used; first: s00-t0: "):
+        prepare("folder", source, tmp_path / "out", {}, lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_manifests_of_another_run_do_not_stay(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "out")
+    (tmp_path / "out/notes.jsonl").write_text("mine", encoding="utf-8")
+    run(source, tmp_path / "out", dev_fraction=0)
+    assert set(contents(tmp_path / "out")) == {"train.jsonl", "test.jsonl", "notes.jsonl"}
+
+
+def test_failing_while_writing_leaves_the_old_manifests(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asr.corpora import preparation
+
+    run(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    write = preparation.write_manifest
+
+    def fail_at_test(path: Path, utterances: list[Utterance]) -> None:
+        if "test" in path.name:
+            raise DataError("the disk is full")
+        write(path, utterances)
+
+    monkeypatch.setattr(preparation, "write_manifest", fail_at_test)
+    with pytest.raises(DataError, match="the disk is full"):
+        run(source, tmp_path / "out", dev_fraction=0.3)
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_interrupt_leaves_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asr.corpora import preparation
+
+    def interrupt(path: Path, utterances: list[Utterance]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparation, "write_manifest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
+
+
+def test_a_corpus_below_out_is_named_relatively(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path)
+    assert '"audio_path": "source/s' in (tmp_path / "train.jsonl").read_text(encoding="utf-8")
+
+
+def test_one_file_twice_is_probed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from asr.corpora import preparation
+
+    calls: list[Path] = []
+    probe = preparation.probe_audio
+    monkeypatch.setattr(
+        preparation, "probe_audio", lambda path, pcm: (calls.append(path), probe(path, pcm))[1]
+    )
+    write_audio_file(tmp_path / "long.wav", 3.0)
+    rows = [f"long.wav,{start},0.5,word" for start in range(3)]
+    write_lines(tmp_path / "all.csv", "audio,start_s,duration_s,text", *rows)
+    splits = prepare("csv", tmp_path, tmp_path / "out", {"split_by": "utterance"})
+    assert sum(map(len, splits.values())) == 3
+    assert len(calls) == 1
+
+
+def test_ids_with_white_space_are_reported(tmp_path: Path) -> None:
+    write_audio_file(tmp_path / "a.wav")
+    write_lines(tmp_path / "all.csv", "audio,id,text", "a.wav,one,x", "a.wav,t w o,y")
+    problems: list[Problem] = []
+    options = {"dev_fraction": 0, "test_fraction": 0}
+    prepare("csv", tmp_path, tmp_path / "out", options, problems.append)
+    assert [problem.utterance_id for problem in problems] == ["t w o"]
+    assert "white space" in problems[0].reason
+
+
+def test_unknown_corpus_names_the_nearest() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_importer("speechocean")
+    assert caught.value.hint == "did you mean 'speechocean762'?"
+    with pytest.raises(ConfigError) as caught:
+        prepare("qqqq", Path("x"), Path("y"))
+    assert caught.value.hint is not None and "an4, librispeech" in caught.value.hint
+
+
+def test_an_option_of_another_corpus_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        prepare("an4", tmp_path, tmp_path / "out", {"test_speaker": "x"})
+    assert caught.value.message == "--test-speaker does not apply to an4"
+    assert caught.value.hint == "it has --dev-fraction"
+
+
+def test_an_option_out_of_range_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`dev_fraction` in the options of an4.* got 1.5"):
+        prepare("an4", tmp_path, tmp_path / "out", {"dev_fraction": 1.5})
+
+
+def test_a_corpus_that_is_read_needs_a_source(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no source for an4"):
+        prepare("an4", None, tmp_path)
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_every_corpus_has_an_importer_and_says_what_it_is(corpus: str) -> None:
+    importer = load_importer(corpus)
+    assert isinstance(importer, Importer)
+    document = sys.modules[f"asr.corpora.{corpus}"].__doc__ or ""
+    assert "Layout" in document or corpus == "csv"
+    if corpus not in {*MADE_CORPORA, "kaldi", "nemo", "csv", "folder"}:
+        assert "Licence: " in document and "Address: http" in document
+
+
+@pytest.mark.parametrize("corpus", sorted(set(CORPORA) - MADE_CORPORA))
+def test_a_source_that_is_not_the_corpus_is_refused(corpus: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "missing"):
+        with pytest.raises(AsrError) as caught:
+            prepare(corpus, source, tmp_path / "out")
+        assert source.name in caught.value.message
+        assert caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_naming_the_corpora_imports_nothing_heavy() -> None:
+    script = "import sys, asr.corpora; print({'numpy', 'soundfile', 'pydantic'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr
