@@ -1,0 +1,144 @@
+"""A recogniser gives the same alone, batched, from a file or from a waveform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ToneModel
+from scipy.special import logsumexp
+
+from asr.audio import ReadOptions, Waveform
+from asr.checkpoint import MODEL_KIND, load_tensors, save_tensors
+from asr.errors import ConfigError, DataError, ModelFileError
+from asr.manifest import read_manifest
+from asr.model_evaluation import evaluate_model
+from asr.recognizer import Recognizer, choose_device, transcribe_each
+
+
+@pytest.fixture(scope="module")
+def recognizer(tone_model: ToneModel) -> Recognizer:
+    return Recognizer.load(tone_model.path, "cpu")
+
+
+@pytest.fixture(scope="module")
+def waveforms(tone_model: ToneModel, recognizer: Recognizer) -> list[Waveform]:
+    return [recognizer.read(one.audio_path) for one in read_manifest(tone_model.dev)]
+
+
+def test_emissions_are_normalised_and_as_long_as_the_audio(
+    recognizer: Recognizer, waveforms: list[Waveform]
+) -> None:
+    for log_probs, waveform in zip(recognizer.emissions(waveforms), waveforms, strict=True):
+        np.testing.assert_allclose(logsumexp(log_probs, axis=1), 0, atol=1e-4)
+        assert len(log_probs) * recognizer.frame_s == pytest.approx(waveform.duration_s, abs=0.05)
+
+
+def test_batched_is_alone(recognizer: Recognizer, waveforms: list[Waveform]) -> None:
+    together = recognizer.emissions(waveforms)
+    for waveform, log_probs in zip(waveforms, together, strict=True):
+        np.testing.assert_allclose(recognizer.emissions([waveform])[0], log_probs, atol=1e-4)
+    texts = [hypothesis.text for hypothesis in recognizer.transcribe_many(waveforms)]
+    assert texts == [recognizer.transcribe(waveform).text for waveform in waveforms]
+
+
+def test_a_file_is_its_waveform(
+    recognizer: Recognizer, waveforms: list[Waveform], tone_model: ToneModel
+) -> None:
+    path = read_manifest(tone_model.dev)[0].audio_path
+    assert recognizer.transcribe(path) == recognizer.transcribe(waveforms[0])
+    assert recognizer.transcribe(str(path)) == recognizer.transcribe(waveforms[0])
+
+
+def test_another_rate_is_resampled(recognizer: Recognizer, waveforms: list[Waveform]) -> None:
+    doubled = [
+        Waveform(np.repeat(waveform.samples, 2), 2 * waveform.sample_rate_hz)
+        for waveform in waveforms
+    ]
+    same = sum(
+        recognizer.transcribe(one).text == recognizer.transcribe(other).text
+        for one, other in zip(waveforms, doubled, strict=True)
+    )
+    assert same >= len(waveforms) - 1
+
+
+def test_word_times_lie_on_the_tones(recognizer: Recognizer, tone_model: ToneModel) -> None:
+    """Tones are 0.125 to 0.175 s with silence around; CTC places a word near its tone."""
+    for utterance in read_manifest(tone_model.dev):
+        words = recognizer.transcribe(utterance.audio_path).words
+        assert all(0 <= word.start_s < word.end_s <= utterance.duration_s + 0.05 for word in words)
+        assert [word.start_s for word in words] == sorted(word.start_s for word in words)
+
+
+def test_one_bad_file_among_many_is_reported(recognizer: Recognizer, tone_model: ToneModel) -> None:
+    utterances = read_manifest(tone_model.dev)
+    sources = [(one.id, one.audio_path, ReadOptions(sample_rate_hz=8000)) for one in utterances]
+    sources.insert(3, ("missing", Path("/nowhere.wav"), ReadOptions()))
+    results = dict(transcribe_each(recognizer, sources))
+    assert list(results) == [name for name, _, _ in sources]
+    assert isinstance(results["missing"], DataError)
+    assert sum(isinstance(result, DataError) for result in results.values()) == 1
+
+
+def test_audio_shorter_than_a_window_is_refused_by_name(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "click.wav", np.zeros(50), 8000)
+    (result,) = transcribe_each(recognizer, [("c", tmp_path / "click.wav", ReadOptions())])
+    assert "click.wav lasts 0.0063 s, shorter than one analysis window of 0.025 s" in str(result[1])
+
+
+def test_evaluation_scores_the_manifest(recognizer: Recognizer, tone_model: ToneModel) -> None:
+    evaluation = evaluate_model(recognizer, tone_model.dev)
+    assert evaluation.report.words.num_references == 43
+    assert evaluation.report.words.rate < 0.2
+    assert not evaluation.failures
+    assert evaluation.lines()[0].startswith("%WER ")
+
+
+def test_evaluation_of_nothing_readable_is_refused(
+    recognizer: Recognizer, tone_model: ToneModel, tmp_path: Path
+) -> None:
+    copy = tmp_path / "dev.jsonl"
+    copy.write_text(tone_model.dev.read_text())
+    with pytest.raises(DataError, match=r"no utterance of .* can be read"):
+        evaluate_model(recognizer, copy)
+
+
+@pytest.mark.parametrize("lost", ["config", "tokenizer"])
+def test_a_model_without_a_document_is_refused(
+    tone_model: ToneModel, tmp_path: Path, lost: str
+) -> None:
+    tensors, documents = load_tensors(tone_model.path, MODEL_KIND)
+    del documents[lost]
+    save_tensors(tmp_path / "m", MODEL_KIND, tensors, documents)
+    with pytest.raises(ModelFileError, match=f"lacks its {lost}"):
+        Recognizer.load(tmp_path / "m", "cpu")
+
+
+def test_a_model_with_unknown_settings_is_refused(tone_model: ToneModel, tmp_path: Path) -> None:
+    tensors, documents = load_tensors(tone_model.path, MODEL_KIND)
+    documents["config"]["model"]["wings"] = 2
+    save_tensors(tmp_path / "m", MODEL_KIND, tensors, documents)
+    with pytest.raises(ModelFileError, match=r"unknown setting `model\.wings`"):
+        Recognizer.load(tmp_path / "m", "cpu")
+
+
+def test_a_model_whose_weights_do_not_fit_is_refused(tone_model: ToneModel, tmp_path: Path) -> None:
+    tensors, documents = load_tensors(tone_model.path, MODEL_KIND)
+    documents["config"]["model"]["units"] = 25
+    save_tensors(tmp_path / "m", MODEL_KIND, tensors, documents)
+    with pytest.raises(ModelFileError, match="expected"):
+        Recognizer.load(tmp_path / "m", "cpu")
+
+
+def test_unknown_devices_are_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown device 'gpu0'; use auto, cpu or cuda"):
+        choose_device("gpu0")
+    assert choose_device("cpu") == torch.device("cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="no CUDA device is present"):
+            choose_device("cuda")
