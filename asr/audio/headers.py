@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
 
+from asr.audio.mp3 import check_length_known
 from asr.errors import DataError
 
 MIN_RATE_HZ = 1_000
@@ -42,6 +44,7 @@ _HEADER_MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"NIST", b"caff", 
 _HEADERLESS_SUFFIXES = frozenset({".raw", ".pcm"})
 # Sizes that writers put where they could not know the real one, as into a pipe.
 _PLACEHOLDER_SIZE = 0x7FFF_0000
+_SIZED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "AIFF", "AU", "W64", "CAF"})
 _SIZE_MISMATCH = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.M)
 _NIST_COUNT = re.compile(rb"^sample_count -i (\d+)", re.M)
 _OGG_MAX_PAGE_BYTES = 27 + 255 + 255 * 255
@@ -139,6 +142,11 @@ def describe(path: Path, file: soundfile.SoundFile) -> AudioInfo:
             _rate_message(str(path), info.sample_rate_hz),
             hint="the header is damaged; export it again",
         )
+    if info.num_samples == UNKNOWN_LENGTH:
+        raise DataError(
+            f"{path} does not say how long it is; its encoder wrote into a pipe",
+            hint="encode it again into a file, or write WAV into the pipe",
+        )
     _check_complete(path, file)
     if info.num_samples == 0:
         raise DataError(f"{path} holds no samples", hint="delete it, or record it again")
@@ -151,29 +159,32 @@ def truncated(path: Path, details: str) -> DataError:
 
 
 def _check_is_file(path: Path) -> None:
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+    if stat.S_ISDIR(mode):
         raise DataError(f"{path} is a directory, expected an audio file")
-    if not path.exists():
-        raise DataError(f"there is no file {path}")
-    if not path.is_file():
+    if not stat.S_ISREG(mode):
         raise DataError(f"{path} is a device or pipe, expected an audio file")
 
 
 def _open_with_header(path: Path) -> soundfile.SoundFile:
-    if path.suffix.lower() in _HEADERLESS_SUFFIXES and not _has_header(path):
+    if path.suffix.lower() in _HEADERLESS_SUFFIXES:
         raise DataError(
-            f"{path} has no header that says what it holds",
-            hint="state its format: PcmFormat(sample_rate_hz, encoding, num_channels)",
+            f"{path} is headerless by its name, and its format is not stated",
+            hint="state a PcmFormat; if it has a header nevertheless, rename it",
         )
-    # From a descriptor, since soundfile would judge a file named `.raw` by its name.
     return soundfile.SoundFile(path)
 
 
 def _open_headerless(path: Path, pcm: PcmFormat) -> soundfile.SoundFile:
-    if _has_header(path):
+    if _head(path, 4) in _HEADER_MAGIC:
         raise DataError(
             f"{path} has a header of its own, but a headerless format was stated for it",
-            hint="read it without PcmFormat",
+            hint="read it without PcmFormat, under a name that does not end in .raw or .pcm",
         )
     num_bytes = path.stat().st_size
     if num_bytes % pcm.bytes_per_frame:
@@ -191,10 +202,6 @@ def _open_headerless(path: Path, pcm: PcmFormat) -> soundfile.SoundFile:
         samplerate=pcm.sample_rate_hz,
         channels=pcm.num_channels,
     )
-
-
-def _has_header(path: Path) -> bool:
-    return _head(path, 4) in _HEADER_MAGIC
 
 
 def _head(path: Path, num_bytes: int) -> bytes:
@@ -226,11 +233,13 @@ def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
     """Refuse a file that ends before what its header promises; libsndfile cuts silently."""
     if file.format == "OGG":
         _check_last_ogg_page(path)
+    elif file.format == "MP3":
+        check_length_known(path)
     elif file.format == "NIST":
         count = _NIST_COUNT.search(_head(path, 1024))
         if count and int(count[1]) > file.frames:
             raise truncated(path, f"{file.frames} of {int(count[1])} samples")
-    else:
+    elif file.format in _SIZED_FORMATS:
         for promised, found in _SIZE_MISMATCH.findall(file.extra_info):
             if int(found) < int(promised) < _PLACEHOLDER_SIZE:
                 raise truncated(path, f"{found} of {promised} bytes of samples")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr.audio.headers import UNKNOWN_LENGTH, AudioInfo, PcmFormat, describe, open_audio, truncated
+from asr.audio.headers import AudioInfo, PcmFormat, describe, open_audio, truncated
 from asr.audio.resampling import resample
 from asr.audio.waveform import Channel, Waveform, check_channel, to_mono
 from asr.errors import DataError
@@ -68,7 +68,7 @@ def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:
             start, stop = sample_range(info, options)
         except DataError as error:
             raise DataError(f"{path}: {error.message}", hint=error.hint) from None
-        samples = _read_range(path, file, start, stop, options)
+        samples = _read_range(path, file, start, stop, options.channel)
     _check_values(path, samples)
     waveform = Waveform(samples, info.sample_rate_hz)
     if options.sample_rate_hz is None:
@@ -97,17 +97,13 @@ def sample_range(info: AudioInfo, options: ReadOptions) -> tuple[int, int]:
     stop = min(stop, info.num_samples)
     if stop <= start:
         raise DataError(f"the range of {options.duration_s} s holds no sample at {rate} Hz")
-    if info.num_samples != UNKNOWN_LENGTH and (stop - start) / rate > options.max_duration_s:
-        raise too_long((stop - start) / rate, options.max_duration_s)
+    if (stop - start) / rate > options.max_duration_s:
+        raise DataError(
+            f"{(stop - start) / rate:.0f} s of audio, above the limit of "
+            f"{options.max_duration_s:g} s",
+            hint="read it in ranges, or raise max_duration_s",
+        )
     return start, stop
-
-
-def too_long(duration_s: float, max_duration_s: float) -> DataError:
-    """The error for a range longer than the limit."""
-    return DataError(
-        f"{duration_s:.0f} s of audio, more than the limit of {max_duration_s:g} s",
-        hint="read it in ranges, or raise max_duration_s",
-    )
 
 
 def _check_times(options: ReadOptions) -> None:
@@ -119,20 +115,18 @@ def _check_times(options: ReadOptions) -> None:
 
 
 def _read_range(
-    path: Path, file: soundfile.SoundFile, start: int, stop: int, options: ReadOptions
+    path: Path, file: soundfile.SoundFile, start: int, stop: int, channel: Channel
 ) -> np.ndarray:
-    """(stop - start,) float32 of the chosen channel; other channels take no memory."""
+    """(stop - start,) float32 of the chosen channel; the others take no memory."""
     try:
         _skip(file, start)
-        if file.channels == 1 and file.frames != UNKNOWN_LENGTH:
+        if file.channels == 1:
             samples: np.ndarray = file.read(stop - start, dtype="float32")
         else:
-            samples = _read_blocks(file, start, stop, options)
+            samples = _read_blocks(file, stop - start, channel)
     except soundfile.LibsndfileError as error:
         raise truncated(path, error.error_string) from None
-    if file.frames == UNKNOWN_LENGTH and options.duration_s is None and len(samples):
-        return samples
-    if len(samples) < stop - start - (_MP3_SLACK if file.format == "MP3" else 0):
+    if len(samples) < stop - start - (_MP3_SLACK if file.subtype.startswith("MPEG") else 0):
         raise truncated(path, f"only {len(samples)} of {stop - start} samples are there")
     return samples
 
@@ -149,22 +143,17 @@ def _skip(file: soundfile.SoundFile, num_samples: int) -> None:
         num_samples -= num_read
 
 
-def _read_blocks(
-    file: soundfile.SoundFile, start: int, stop: int, options: ReadOptions
-) -> np.ndarray:
+def _read_blocks(file: soundfile.SoundFile, num_samples: int, channel: Channel) -> np.ndarray:
+    samples = np.empty(num_samples, dtype=np.float32)
     buffer = np.empty((max(1, _BLOCK_VALUES // file.channels), file.channels), dtype=np.float32)
-    longest = options.max_duration_s * file.samplerate
-    blocks = [np.empty(0, dtype=np.float32)]
-    num_read = 0
-    while num_read < stop - start:
-        block = file.read(min(len(buffer), stop - start - num_read), out=buffer)
+    done = 0
+    while done < num_samples:
+        block = file.read(min(len(buffer), num_samples - done), out=buffer)
         if len(block) == 0:
             break
-        num_read += len(block)
-        if num_read > longest:
-            raise too_long(num_read / file.samplerate, options.max_duration_s)
-        blocks.append(to_mono(block, options.channel).copy())
-    return np.concatenate(blocks)
+        samples[done : done + len(block)] = to_mono(block, channel)
+        done += len(block)
+    return samples[:done]
 
 
 def _check_values(path: Path, samples: np.ndarray) -> None:
