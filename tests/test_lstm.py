@@ -110,11 +110,13 @@ def test_export_equals_torch(projection: int) -> None:
 
 def test_weights_survive_the_way_there_and_back() -> None:
     layers = randomised(RecurrentLayers([[RNNCell(3, 4, "relu")], [RNNCell(4, 4, "relu")]]))
-    back = from_torch(to_torch(layers.double()))
+    module = to_torch(layers.double())
+    back = from_torch(module)
     for ours, returned in zip(layers.parameters(), back.parameters(), strict=True):
         assert returned.dtype == torch.float64
         assert torch.equal(ours, returned)
-        assert ours.data_ptr() != returned.data_ptr()
+    places = [weight.data_ptr() for part in (layers, module, back) for weight in part.parameters()]
+    assert len(set(places)) == len(places), "copies share no memory"
 
 
 @pytest.mark.parametrize(
@@ -264,8 +266,8 @@ def stack(config: CellConfig, projection: int) -> RecurrentLayers:
 def test_batch_equals_alone_with_loud_padding(
     config: CellConfig, projection: int, lengths: Sequence[int], seed: int
 ) -> None:
-    layers = stack(config, projection)
-    inputs = draw(seed, len(lengths), max(lengths) + 2, 3)
+    layers = stack(config, projection).double()  # layer norm magnifies rounding
+    inputs = draw(seed, len(lengths), max(lengths) + 2, 3).double()
     for row, length in enumerate(lengths):
         inputs[row, length:] = 1e4
     outputs, (hidden, memory) = layers(inputs, torch.tensor(lengths))

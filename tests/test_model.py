@@ -20,6 +20,7 @@ from asr.errors import ConfigError, DataError
 from asr.model import AcousticModel, Emissions, ModelConfig, num_parameters
 from asr.model import subsampling as subsampling_module
 from asr.model.encoder import Encoder, Ragged, TorchLayer
+from asr.model.lstm import LSTMCell
 from asr.model.subsampling import ConvSubsampling, FrameStacking
 
 NUM_FEATURES = 9
@@ -81,6 +82,13 @@ def loss_and_gradients(
 close = {"atol": 1e-5, "rtol": 1e-4}
 
 
+def in_safe_precision(model: AcousticModel, features: Tensor) -> tuple[AcousticModel, Tensor]:
+    """Float64 for layer norm: on a silent frame it multiplies rounding by up to 300."""
+    if model.config.layer_norm or model.config.reference.layer_norm:
+        return model.double(), features.double()
+    return model, features
+
+
 @pytest.mark.parametrize(("kind", "factor"), SUBSAMPLINGS)
 @pytest.mark.parametrize("values", VARIANTS, ids=str)
 @given(lengths=st.lists(st.integers(1, 14), min_size=1, max_size=4), seed=st.integers(0, 999))
@@ -89,7 +97,7 @@ def test_batch_equals_alone_with_loud_padding(
     kind: str, factor: int, values: dict[str, Any], lengths: list[int], seed: int
 ) -> None:
     model = make(subsampling=factor, subsampling_kind=kind, **values).eval()
-    features = noisy_batch(seed, lengths)
+    model, features = in_safe_precision(model, noisy_batch(seed, lengths))
     emissions = model(features, torch.tensor(lengths))
     assert emissions.log_probs.isfinite().all()
     assert emissions.log_probs.shape == (len(lengths), -(-max(lengths) // factor), VOCAB_SIZE)
@@ -111,9 +119,7 @@ def test_gradients_of_a_batch_are_the_sum_of_its_utterances(
     model = make(subsampling=2, subsampling_kind=kind, **values)
     lengths = [7, 12, 1]
     features = noisy_batch(3, lengths, noise)
-    if model.config.reference.layer_norm:
-        # Normalising the all-zero first hidden state multiplies rounding by 300.
-        model, features = model.double(), features.double()
+    model, features = in_safe_precision(model, features)
     _, gradients, by_features = loss_and_gradients(model, features, lengths)
     total = [torch.zeros_like(gradient) for gradient in gradients]
     for row, length in enumerate(lengths):
@@ -165,9 +171,8 @@ def test_packed_encoder_equals_unpacked(
     values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The layout a GPU gets, on the CPU."""
-    model = make(residual=True, **values)
     lengths = [3, 14, 8]
-    features = noisy_batch(7, lengths)
+    model, features = in_safe_precision(make(residual=True, **values), noisy_batch(7, lengths))
     unpacked = loss_and_gradients(model, features, lengths)
     calls = []
     monkeypatch.setattr(Encoder, "_packs", lambda *_: calls.append(1) or True)
@@ -271,9 +276,11 @@ def test_autocast_still_gives_float32_log_probs(lengths: list[int]) -> None:
     model = make().eval()
     features = draw(12, 2, 20, NUM_FEATURES)
     exact = model(features, torch.tensor(lengths))
+    dtypes = []
+    model.head.register_forward_hook(lambda *args: dtypes.append(args[2].dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = model(features, torch.tensor(lengths))
-    assert rough.log_probs.dtype == torch.float32
+    assert [rough.log_probs.dtype, *dtypes] == [torch.float32] * 2
     torch.testing.assert_close(rough.log_probs, exact.log_probs, atol=0.05, rtol=0.05)
     total = rough.log_probs.exp().sum(2)
     torch.testing.assert_close(total, torch.ones_like(total))
@@ -307,7 +314,7 @@ def test_dropout_acts_in_training_only_and_follows_the_seed(where: str) -> None:
 def test_residual_and_layer_norm_do_what_they_say() -> None:
     """One layer whose recurrent output is silenced: what is left is the way around it."""
     features, lengths = draw(15, 2, 6, 10), torch.tensor([6, 4])
-    config = ModelConfig(num_layers=1, units=5, dropout=0.0, residual=True)
+    config = ModelConfig(num_layers=1, units=5, dropout=0.0, residual=True, layer_norm=True)
     encoder = Encoder(10, config)
     with torch.no_grad():
         for weight in encoder.parameters():
@@ -317,7 +324,7 @@ def test_residual_and_layer_norm_do_what_they_say() -> None:
     assert torch.equal(outputs[1, :4], features[1, :4])
     assert not outputs[1, 4:].any()
     assert not Encoder(11, config).layers[0].residual, "widths differ"
-    normed = Encoder(10, config.model_copy(update={"layer_norm": True, "residual": False}))
+    normed = Encoder(10, config.model_copy(update={"residual": False}))
     louder = normed(features * 50 + 3, lengths, lengths)
     torch.testing.assert_close(louder, normed(features, lengths, lengths), atol=1e-4, rtol=1e-3)
 
@@ -346,6 +353,16 @@ def test_forget_bias_starts_where_the_setting_says(cell: str, name: str) -> None
     assert len(found) == 4
     for weight in found:
         assert weight.tolist() == [0.0] * 5 + [0.75] * 5 + [0.0] * 10
+
+
+def test_settings_of_the_cell_reach_every_layer() -> None:
+    reference = {"gate_activation": "hard_sigmoid", "cell_activation": "relu", "peepholes": True}
+    model = make(cell="reference", reference=reference)
+    cells = [module for module in model.modules() if isinstance(module, LSTMCell)]
+    assert [cell.config.model_dump() for cell in cells] == [reference | {"layer_norm": False}] * 4
+    model = make(cell="rnn", rnn_activation="relu")
+    layers = [module for module in model.modules() if isinstance(module, nn.RNN)]
+    assert [layer.nonlinearity for layer in layers] == ["relu"] * 2
 
 
 def test_reference_cell_takes_the_fast_models_place() -> None:
