@@ -295,9 +295,8 @@ class LogMel(nn.Module):
 
     def _apply_filters(self, squares: Tensor, energies: Tensor) -> None:
         rows = squares.flatten(0, 1)
-        for mels, bins in self._blocks:
-            product = rows[:, bins] @ self._filters[bins, mels]
-            energies[..., mels] = product.view(*energies.shape[:2], -1)
+        parts = [rows[:, bins] @ self._filters[bins, mels] for mels, bins in self._blocks]
+        energies.copy_(torch.cat(parts, dim=1).view_as(energies))
 
 
 def mel_filters(config: LogMelConfig) -> Tensor:
