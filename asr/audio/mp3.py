@@ -1,0 +1,71 @@
+"""Whether an MP3 file says how long it is.
+
+An MP3 is a row of frames without a table of contents. Encoders put a tag with the number of frames
+into the first one (``Xing``, ``Info``, ``VBRI``); without it the decoder takes the length from the
+file size and the first frame's bit rate, which is right only where the bit rate is constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.errors import DataError
+
+_TAGS = (b"Xing", b"Info", b"VBRI")
+_MAX_FRAMES = 100
+_MAX_FRAME_BYTES = 2880
+# ISO 11172-3 and 13818-3, layer III, by the header's index: kbit/s of MPEG 1, then of MPEG 2.
+_KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)
+_KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0)
+_RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+
+
+def check_length_known(path: Path) -> None:
+    """Refuse an MP3 file whose bit rate varies and that has no tag with its length.
+
+    libsndfile would end such a file early, or late, without a word.
+
+    Raises:
+        DataError: The file is one of those.
+    """
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            file.seek(10 + _id3_size(head))
+        else:
+            file.seek(0)
+        frames = file.read(_MAX_FRAMES * _MAX_FRAME_BYTES)
+    if any(tag in frames[:_MAX_FRAME_BYTES] for tag in _TAGS):
+        return
+    if len(set(_bit_rates(frames))) > 1:
+        raise DataError(
+            f"{path} has a variable bit rate and does not say how long it is",
+            hint="encode it again; ffmpeg, lame and sox write the length",
+        )
+
+
+def _id3_size(head: bytes) -> int:
+    """Bytes after an ID3 tag's head of 10: four bytes of seven bits each."""
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return size
+
+
+def _bit_rates(frames: bytes) -> Iterator[int]:
+    """kbit/s of successive frames, as far as they follow each other without a gap."""
+    start = 0
+    for _ in range(_MAX_FRAMES):
+        header = frames[start : start + 4]
+        if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+            return
+        version = header[1] >> 3 & 3
+        rate_index = header[2] >> 2 & 3
+        kbits = (_KBITS_1 if version == 3 else _KBITS_2)[header[2] >> 4]
+        if version not in _RATES_HZ or rate_index == 3 or kbits == 0:
+            return
+        yield kbits
+        samples_per_frame = 1152 if version == 3 else 576
+        num_bytes = samples_per_frame * kbits * 125 // _RATES_HZ[version][rate_index]
+        start += num_bytes + (header[2] >> 1 & 1)
