@@ -1,0 +1,161 @@
+"""FSDD: speakers held out in turn, and connected digits joined of their recordings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus_files import RATE_HZ, damage, write_audio_file
+
+from asr.audio import Waveform, read_audio
+from asr.corpora import prepare
+from asr.corpora.fsdd import EDGE_S, MAX_DIGITS, PAUSE_RMS, PAUSE_S, WORDS, join
+from asr.errors import ConfigError, DataError
+from asr.manifest import Problem, Utterance, check_manifest
+
+SPEAKERS = ("george", "jackson", "lucas", "theo")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for speaker in SPEAKERS:
+        for digit in range(10):
+            path = tmp_path / f"fsdd/recordings/{digit}_{speaker}_0.wav"
+            write_audio_file(path, 0.1 + 0.01 * digit)
+    return tmp_path / "fsdd"
+
+
+def run(source: Path, **options: object) -> dict[str, list[Utterance]]:
+    return prepare("fsdd", source, source.parent / "out", options)
+
+
+def speakers(splits: dict[str, list[Utterance]]) -> dict[str, set[str | None]]:
+    return {name: {one.speaker for one in utterances} for name, utterances in splits.items()}
+
+
+def test_digits_are_words_and_splits_are_by_speaker(source: Path) -> None:
+    splits = run(source)
+    assert speakers(splits) == {"train": {"george", "jackson"}, "dev": {"lucas"}, "test": {"theo"}}
+    texts = {one.id: one.text for one in splits["test"]}
+    assert texts == {f"{digit}_theo_0": WORDS[digit] for digit in range(10)}
+
+
+def test_each_speaker_can_be_left_out_in_turn(source: Path) -> None:
+    dev = []
+    for speaker in SPEAKERS:
+        found = speakers(run(source, test_speaker=speaker))
+        assert found["test"] == {speaker}
+        assert len(found["train"]) == 2
+        dev += list(found["dev"])
+    assert sorted(map(str, dev)) == sorted(SPEAKERS)
+
+
+def test_both_held_out_speakers_can_be_named(source: Path) -> None:
+    found = speakers(run(source, test_speaker="george", dev_speaker="theo"))
+    assert (found["test"], found["dev"]) == ({"george"}, {"theo"})
+    # The default test speaker is theo; asked for as dev, the next one takes its place.
+    assert speakers(run(source, dev_speaker="theo"))["test"] == {"lucas"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test_speaker": "bob"}, "test_speaker: no speaker 'bob'"),
+        ({"dev_speaker": "bob"}, "dev_speaker: no speaker 'bob'"),
+        ({"test_speaker": "theo", "dev_speaker": "theo"}, "both 'theo'; name two"),
+        ({"connected": -1}, "`connected`"),
+    ],
+)
+def test_impossible_options(source: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(source, **options)
+
+
+def test_too_few_speakers(tmp_path: Path) -> None:
+    write_audio_file(tmp_path / "fsdd/1_anna_0.wav")
+    with pytest.raises(DataError, match="recordings of 1 speakers, at least 3 are needed"):
+        run(tmp_path / "fsdd")
+
+
+def test_other_names_and_damage_are_reported(source: Path) -> None:
+    write_audio_file(source / "recordings/noise.wav")
+    damage(source / "recordings/3_theo_0.wav")
+    problems: list[Problem] = []
+    splits = prepare("fsdd", source, source.parent / "out", {"connected": 30}, problems.append)
+    assert [problem.utterance_id for problem in problems] == ["3_theo_0", "noise"]
+    assert "not <digit>_<speaker>_<number>.wav" in problems[1].reason
+    assert len(splits["test-isolated"]) == 9
+    spoken = {word for one in splits["test-connected"] for word in one.text.split()}
+    assert spoken == set(WORDS) - {"three"}
+
+
+def test_connected_digits_are_parts_beside_the_isolated(source: Path) -> None:
+    splits = run(source, connected=5)
+    sizes = {name: len(utterances) for name, utterances in splits.items()}
+    assert sizes == {
+        "train": 30,
+        "dev": 15,
+        "test": 15,
+        "train-isolated": 20,
+        "dev-isolated": 10,
+        "test-isolated": 10,
+        "train-connected": 10,
+        "dev-connected": 5,
+        "test-connected": 5,
+    }
+    assert speakers(splits)["test-connected"] == {"theo"}
+    assert check_manifest(splits["train"]) == []
+
+
+def test_connected_digits_are_drawn_evenly(source: Path) -> None:
+    utterances = run(source, connected=60)["test-connected"]
+    lengths = Counter(len(one.text.split()) for one in utterances)
+    assert set(lengths) == set(range(1, MAX_DIGITS + 1))
+    words = Counter(word for one in utterances for word in one.text.split())
+    assert max(words.values()) - min(words.values()) <= 1
+
+
+def test_connected_audio_is_as_long_as_its_digits_and_pauses(source: Path) -> None:
+    for one in run(source, connected=20)["dev-connected"]:
+        digits = one.text.split()
+        speech_s = sum(0.1 + 0.01 * WORDS.index(word) for word in digits)
+        pauses = len(digits) - 1
+        least = speech_s + 2 * EDGE_S + pauses * PAUSE_S[0]
+        assert least - 0.01 <= one.duration_s <= least + pauses * (PAUSE_S[1] - PAUSE_S[0]) + 0.01
+        waveform = read_audio(one.audio_path)
+        assert waveform.sample_rate_hz == RATE_HZ
+        assert waveform.duration_s == one.duration_s
+
+
+def test_connected_digits_depend_on_the_seed_alone(source: Path) -> None:
+    def audio(seed: int, out: str, **options: object) -> dict[str, bytes]:
+        prepare("fsdd", source, source.parent / out, {"connected": 3, "seed": seed, **options})
+        return {path.name: path.read_bytes() for path in (source.parent / out).glob("*/*.flac")}
+
+    first = audio(0, "a")
+    assert len(first) == 12
+    # Not on who is held out, and not on how many are made.
+    assert audio(0, "b", test_speaker="george") == first
+    assert first.items() <= audio(0, "c", connected=4).items()
+    assert audio(1, "d") != first
+
+
+def test_join_keeps_the_digits_and_fills_pauses_with_faint_noise() -> None:
+    one, two = (Waveform(np.full(n, level, np.float32), 1000) for n, level in ((300, 0.5), (200, 1)))
+    joined = join([one, two], np.random.default_rng(7))
+    edge = round(EDGE_S * 1000)
+    middle = len(joined.samples) - 500 - 2 * edge
+    assert PAUSE_S[0] * 1000 <= middle <= PAUSE_S[1] * 1000
+    assert (joined.samples[edge : edge + 300] == 0.5).all()
+    assert (joined.samples[-edge - 200 : -edge] == 1).all()
+    for pause in (joined.samples[:edge], joined.samples[edge + 300 : -edge - 200]):
+        assert 0.5 * PAUSE_RMS < pause.std() < 2 * PAUSE_RMS
+    assert joined.samples.dtype == np.float32
+
+
+def test_join_refuses_two_rates() -> None:
+    digits = [Waveform(np.zeros(10, np.float32), rate) for rate in (8000, 16000)]
+    with pytest.raises(DataError, match=r"sampling rates \[8000, 16000\]; expected one"):
+        join(digits, np.random.default_rng(0))
