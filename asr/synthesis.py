@@ -42,9 +42,8 @@ _RATE, _VOLUME, _PITCH, _RANGE, _WORDGAP = 1, 2, 3, 4, 7
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
-# eSpeak NG keeps its data path in 160 bytes and cuts a longer one off without a word; the rest is
-# room for the folder name it tries to append.
-_MAX_DATA_PATH_BYTES = 144
+# eSpeak NG cuts a longer data path off and then finds nothing: 250 bytes work, 260 do not.
+_MAX_DATA_PATH_BYTES = 240
 
 
 class _VoiceRecord(ctypes.Structure):
@@ -74,7 +73,7 @@ class Voice:
         rate_wpm: Speaking rate in words a minute, 80 to 450.
         pitch: Base pitch, 0 to 99; 50 is what the variant sets.
         pitch_range: Liveliness of the intonation, 0 (monotone) to 99.
-        word_gap: Extra silence between words, 0 to 100; a unit is about 10 ms at 175 words a
+        word_gap: Extra silence between words, 0 to 100; a unit is about 16 ms at 175 words a
             minute and less at higher rates.
 
     Raises:

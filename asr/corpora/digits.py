@@ -58,9 +58,10 @@ _VARIANTS = """
 f1, f2, f3, f4, f5, m1, m2, m3, m4, m5, m6, m7, m8, Alex, Andrea, Andy/AnxiousAndy, Annie, Denis,
 Diogo/Henrique/Hugo/michel/miguel, Gene/Gene2, Jacky, Lee, Marco, Mario, Michael, Mike/mike2,
 Mr serious, Nguyen, Reed, Storm, Tweaky, adam, anika, announcer, antonio, aunty, belinda, benjamin,
-boris, croak, david, ed, edward/edward2, grandma, grandpa/john, gustave, ian,
-iven/iven2/iven3/iven4, klatt/klatt2/klatt3/klatt4/klatt5/klatt6, linda, marcelo, max, norbert,
-pablo, paul, pedro, quincy, rob, robert, sandro, shelby, steph/steph2/steph3, victor
+boris, croak, david, ed, edward/edward2, grandma,
+grandpa/john/klatt/klatt2/klatt3/klatt4/klatt5/klatt6, gustave, ian, iven/iven2/iven3/iven4,
+linda, marcelo, max, norbert, pablo, paul, pedro, quincy, rob, robert, sandro, shelby,
+steph/steph2/steph3, victor
 """
 
 FAMILIES = tuple(tuple(family.strip().split("/")) for family in _VARIANTS.split(","))
@@ -222,7 +223,7 @@ def _draw_voice(split: str, index: int, rng: np.random.Generator) -> Voice:
     return Voice(
         language=str(rng.choice(ACCENTS)),
         variant=str(rng.choice(family)),
-        rate_wpm=int(rng.integers(110, 231)),
+        rate_wpm=int(rng.integers(100, 201)),
         pitch=int(rng.integers(30, 71)),
         pitch_range=int(rng.integers(20, 91)),
         word_gap=int(rng.choice([0, 0, 0, 5, 10])),

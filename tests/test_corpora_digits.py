@@ -1,0 +1,224 @@
+"""The digit corpus: reproducible to the bit, unheard voices in dev and test, noise as stated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr.audio import probe_audio, read_audio
+from asr.config import parse_options
+from asr.corpora import digits, prepare
+from asr.corpora.digits import (
+    ACCENTS,
+    DIGITS,
+    FAMILIES,
+    DigitsConfig,
+    coloured_noise,
+    find,
+    mains_hum,
+    speak_digits,
+    split_families,
+)
+from asr.errors import ConfigError
+from asr.manifest import read_manifest
+from asr.synthesis import list_languages, list_variants
+
+espeakng_loader = pytest.importorskip("espeakng_loader", reason="digits need the extra 'demo'")
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = DigitsConfig(num_train=7, num_dev=3, num_test=4, num_workers=1)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def variant_formants(variant: str) -> dict[int, tuple[str, ...]]:
+    """Formant lines of a variant as eSpeak NG's own file has them: number to its settings."""
+    path = Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant
+    formants = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split("//")[0].split()
+        if len(words) > 2 and words[0] == "formant":
+            formants[int(words[1])] = tuple(words[2:5])
+    return formants
+
+
+def test_same_settings_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        prepare("digits", None, tmp_path / name, SMALL.model_dump())
+    first = contents(tmp_path / "a")
+    assert first == contents(tmp_path / "b")
+    assert len(first) == 7 + 3 + 4 + 3
+
+
+def test_sizes_and_processes_change_no_utterance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find(tmp_path / "one", SMALL)
+    monkeypatch.setattr(digits, "_MIN_PARALLEL_JOBS", 1)
+    more = SMALL.model_copy(update={"num_train": 40, "num_workers": 2})
+    listing = find(tmp_path / "two", more)
+    assert [entry.id for entry in listing.splits["train"]] == [f"train-{n:05d}" for n in range(40)]
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert len(two) == 40 + 3 + 4
+    assert one.items() <= two.items()
+
+
+def test_a_seed_changes_words_and_voices_but_not_who_is_held_out() -> None:
+    first = [speak_digits("test", n, SMALL) for n in range(12)]
+    other = SMALL.model_copy(update={"seed": 2})
+    second = [speak_digits("test", n, other) for n in range(12)]
+    assert [text for text, _, _ in first] != [text for text, _, _ in second]
+    held_out = {variant for family in split_families()["test"] for variant in family}
+    assert {voice.variant for _, voice, _ in first + second} <= held_out
+
+
+def test_manifests_describe_the_audio(tmp_path: Path) -> None:
+    prepare("digits", None, tmp_path, SMALL.model_dump())
+    sizes = {}
+    for split in ("train", "dev", "test"):
+        utterances = read_manifest(tmp_path / f"{split}.jsonl")
+        sizes[split] = len(utterances)
+        for utterance in utterances:
+            info = probe_audio(utterance.audio_path)
+            assert (info.sample_rate_hz, info.num_channels) == (16000, 1)
+            assert utterance.duration_s == pytest.approx(info.duration_s, abs=1e-5)
+            assert set(utterance.text.split()) <= set(DIGITS)
+            assert utterance.speaker is not None
+            assert utterance.speaker.split("+")[0] in ACCENTS
+    assert sizes == {"train": 7, "dev": 3, "test": 4}
+
+
+def test_150_utterances_have_600_words_of_every_digit() -> None:
+    counts: Counter[str] = Counter()
+    config = DigitsConfig()
+    for index in range(config.num_test):
+        counts.update(speak_digits("test", index, config)[0].split())
+    assert counts.total() == 600
+    assert set(counts) == set(DIGITS)
+    assert min(counts.values()) >= 40
+
+
+def test_every_voice_exists_once() -> None:
+    variants = [variant for family in FAMILIES for variant in family]
+    assert len(set(variants)) == len(variants)
+    assert set(variants) <= set(list_variants())
+    assert set(ACCENTS) <= set(list_languages())
+
+
+def test_splits_share_no_family_and_use_all() -> None:
+    splits = split_families()
+    assert {name: len(families) for name, families in splits.items()} == {
+        "test": 12,
+        "dev": 8,
+        "train": len(FAMILIES) - 20,
+    }
+    assert sorted(family for families in splits.values() for family in families) == sorted(FAMILIES)
+    # The choice is fixed: another one would make published error rates incomparable.
+    assert [family[0] for family in splits["dev"]] == (
+        ["Andrea", "pablo", "edward", "m2", "shelby", "f1", "robert", "announcer"]
+    )
+
+
+def test_voices_that_share_their_formants_are_one_family() -> None:
+    family_of = {variant: number for number, family in enumerate(FAMILIES) for variant in family}
+    home: dict[tuple[tuple[str, ...], ...], int] = {}
+    for variant, number in family_of.items():
+        formants = variant_formants(variant)
+        key = tuple((formants.get(n, ()) + ("100",) * 3)[:3] for n in range(6))
+        assert home.setdefault(key, number) == number, variant
+
+
+def test_vocal_tracts_are_human() -> None:
+    for variant in (variant for family in FAMILIES for variant in family):
+        formants = variant_formants(variant)
+        for number in (1, 2):
+            percent = int(formants.get(number, ("100",))[0])
+            assert 70 <= percent <= 140, variant
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
+def test_noise_falls_as_its_exponent_says(exponent: float) -> None:
+    noise = coloured_noise(100_000, exponent, np.random.default_rng(3))
+    assert noise.shape == (100_000,)
+    assert np.mean(noise**2) == pytest.approx(1)
+    # Welch's estimate, then a line through log power over log frequency.
+    frames = noise[: 97 * 1024].reshape(97, 1024) * np.hanning(1024)
+    power = np.mean(np.abs(np.fft.rfft(frames)) ** 2, axis=0)[4:400]
+    slope = np.polyfit(np.log(np.arange(4, 400)), np.log(power), 1)[0]
+    assert -slope == pytest.approx(exponent, abs=0.1)
+
+
+def test_noise_of_one_sample_is_possible() -> None:
+    assert np.abs(coloured_noise(1, 1.0, np.random.default_rng(0))) == pytest.approx([1.0])
+
+
+def test_hum_is_on_harmonics_of_the_mains() -> None:
+    for seed in range(4):
+        hum = mains_hum(16000, np.random.default_rng(seed))  # one second: bins of 1 Hz
+        power = np.abs(np.fft.rfft(hum)) ** 2
+        lines = set(np.flatnonzero(power > 1e-9 * power.max()).tolist())
+        assert lines <= {50 * n for n in range(1, 8)} or lines <= {60 * n for n in range(1, 8)}
+        assert np.mean(hum**2) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 12.0])
+def test_noise_has_the_stated_ratio_to_speech(snr_db: float) -> None:
+    for index in range(6):
+        _, _, clean = speak_digits("dev", index, DigitsConfig(min_snr_db=100, max_snr_db=100))
+        noisy_config = DigitsConfig(min_snr_db=snr_db, max_snr_db=snr_db)
+        _, _, noisy = speak_digits("dev", index, noisy_config)
+        x, y = clean.samples.astype(np.float64), noisy.samples.astype(np.float64)
+        gain = (x @ y) / (x @ x)
+        noise_power = np.mean((y - gain * x) ** 2)
+        # The ratio is stated over the speech, without the silence around it.
+        spoken = np.flatnonzero(np.abs(x) > 1e-3 * np.abs(x).max())
+        speech_power = np.mean((gain * x[spoken[0] : spoken[-1] + 1]) ** 2)
+        assert 10 * np.log10(speech_power / noise_power) == pytest.approx(snr_db, abs=1.0)
+
+
+def test_levels_vary_and_nothing_clips() -> None:
+    peaks_db = []
+    for index in range(30):
+        samples = speak_digits("train", index, DigitsConfig())[2].samples
+        peaks_db.append(20 * np.log10(np.abs(samples).max()))
+    assert -26.01 <= min(peaks_db) < -20
+    assert -6 < max(peaks_db) <= -0.99
+
+
+def test_speech_begins_and_ends_inside() -> None:
+    config = DigitsConfig(min_snr_db=100, max_snr_db=100)
+    for index in range(10):
+        waveform = speak_digits("train", index, config)[2]
+        loud = np.flatnonzero(np.abs(waveform.samples) > 0.02 * np.abs(waveform.samples).max())
+        assert loud[0] >= 0.05 * 16000
+        assert loud[-1] <= len(waveform.samples) - 0.05 * 16000
+
+
+def test_an_empty_range_of_noise_is_refused() -> None:
+    with pytest.raises(ConfigError, match="min_snr_db must be at most max_snr_db"):
+        parse_options(DigitsConfig, {"min_snr_db": 30, "max_snr_db": 10}, "--set")
+
+
+def test_the_sample_speech_in_the_repository_is_reproducible(tmp_path: Path) -> None:
+    script = ROOT / "tools" / "make_sample_speech.py"
+    subprocess.run([sys.executable, str(script), "--out", str(tmp_path)], check=True)
+    committed = read_manifest(ROOT / "data" / "digits" / "manifest.jsonl")
+    made = read_manifest(tmp_path / "manifest.jsonl")
+    assert [replace(one, audio_path=Path(one.audio_path.name)) for one in made] == [
+        replace(one, audio_path=Path(one.audio_path.name)) for one in committed
+    ]
+    for ours, theirs in zip(made, committed, strict=True):
+        difference = read_audio(ours.audio_path).samples - read_audio(theirs.audio_path).samples
+        # Resampling and noise may round differently on another processor.
+        assert np.abs(difference).max() <= 3 / 32768
+    size = sum(path.stat().st_size for path in (ROOT / "data" / "digits").iterdir())
+    assert size < 300 * 1024
