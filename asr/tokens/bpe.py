@@ -16,7 +16,7 @@ from asr.errors import ConfigError, DataError, ModelFileError
 BOUNDARY = "\u2581"
 """What sentencepiece writes for a space; the first character of a piece that begins a word."""
 
-MAX_PROTO_BYTES = 64 * 2**20
+MAX_PROTO_BYTES = 32 * 2**20
 """Larger sentencepiece models are refused; one of 100,000 pieces has 2 MB."""
 
 _UNKNOWN_ID = 0
@@ -109,9 +109,7 @@ def load_bpe(proto: bytes) -> BpeModel:
         ModelFileError: It is too large, no sentencepiece model, or not one that `train_bpe` makes.
     """
     if len(proto) > MAX_PROTO_BYTES:
-        raise ModelFileError(
-            f"the sentencepiece model has {len(proto)} bytes, more than {MAX_PROTO_BYTES}"
-        )
+        raise ModelFileError(f"the sentencepiece model has more than {MAX_PROTO_BYTES} bytes")
     try:
         model = BpeModel(proto)
         foreign = not model.has_only_plain_pieces() or not all(map(_is_plain, model.pieces))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, Protocol
@@ -13,7 +14,7 @@ from pydantic import Field
 from asr.config import Options
 from asr.ctc import BLANK
 from asr.errors import DataError, ModelFileError
-from asr.tokens.bpe import BOUNDARY, BpeModel, load_bpe, train_bpe
+from asr.tokens.bpe import BOUNDARY, MAX_PROTO_BYTES, BpeModel, load_bpe, train_bpe
 
 BLANK_TOKEN = "<blank>"
 """How a vocabulary writes the blank."""
@@ -213,8 +214,11 @@ def _read_word(values: Mapping[str, Any]) -> Tokenizer:
 
 def _read_bpe(values: Mapping[str, Any]) -> Tokenizer:
     vocab = _read_vocab(values, {"kind", "vocab", "sentencepiece"})
+    text = values["sentencepiece"]
+    if isinstance(text, str) and len(text) > 2 * MAX_PROTO_BYTES:
+        raise ModelFileError(f"the sentencepiece model has more than {MAX_PROTO_BYTES} bytes")
     try:
-        proto = base64.b64decode(values["sentencepiece"], validate=True)
+        proto = base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):
         raise ModelFileError("the sentencepiece model of the tokenizer is not base64") from None
     tokenizer = BpeTokenizer(load_bpe(proto))
@@ -241,9 +245,13 @@ def _read_vocab(values: Mapping[str, Any], keys: set[str]) -> tuple[str, ...]:
         raise ModelFileError(
             f"the vocabulary must have 2 to {MAX_VOCAB_SIZE:,} tokens, {BLANK_TOKEN!r} first"
         )
-    if len(set(vocab)) != len(vocab):
-        double = next(token for token in vocab if vocab.count(token) > 1)
+    double, count = Counter(vocab).most_common(1)[0]
+    if count > 1:
         raise ModelFileError(f"the vocabulary has the token {double!r} more than once")
+    try:
+        "".join(vocab).encode()
+    except UnicodeEncodeError:
+        raise ModelFileError("the vocabulary holds half a surrogate pair") from None
     return tuple(vocab)
 
 
