@@ -109,7 +109,7 @@ def test_malformed_lines(file: str, line: str, expected: str, tmp_path: Path) ->
 def test_a_missing_table(tmp_path: Path) -> None:
     root = write_an4(tmp_path / "an4", ".wav")
     (root / "etc/an4_test.fileids").unlink()
-    with pytest.raises(DataError, match="cannot read .*an4_test.fileids"):
+    with pytest.raises(DataError, match=r"cannot read .*an4_test.fileids"):
         run(root)
 
 

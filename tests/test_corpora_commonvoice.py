@@ -87,11 +87,11 @@ def test_missing_columns(source: Path, tmp_path: Path) -> None:
 
 def test_malformed_rows(source: Path, tmp_path: Path) -> None:
     write_lines(source / "dev.tsv", "path\tsentence", "a.mp3\thello\tmore", "a.mp3")
-    with pytest.raises(DataError, match="dev.tsv: line 2: 3 cells .*; line 3: 1 cells where"):
+    with pytest.raises(DataError, match=r"dev.tsv: line 2: 3 cells .*; line 3: 1 cells where"):
         prepare("commonvoice", source, tmp_path / "out")
 
 
 def test_validated_that_is_not_there(source: Path, tmp_path: Path) -> None:
     (source / "validated.tsv").unlink()
-    with pytest.raises(DataError, match="it has no validated.tsv"):
+    with pytest.raises(DataError, match=r"it has no validated.tsv"):
         prepare("commonvoice", source, tmp_path / "out", {"validated": True})

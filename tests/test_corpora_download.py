@@ -137,7 +137,7 @@ def test_stopped_between_fetching_and_checking(server: Server, tmp_path: Path) -
 
 def test_a_wrong_checksum_is_refused_and_nothing_stays(server: Server, tmp_path: Path) -> None:
     server.content = tar(top__part__a=b"A")
-    with pytest.raises(DataError, match="has MD5 .*, expected"):
+    with pytest.raises(DataError, match=r"has MD5 .*, expected"):
         fetch(archive_of(server, b"other"), tmp_path)
     assert names(tmp_path) == set()
 
@@ -145,7 +145,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_stays(server: Server, tmp_path:
 def test_an_address_that_does_not_answer(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot fetch .*/nothing: Not Found"):
         fetch(Archive(f"{server.url}/nothing", "0" * 32, "x"), tmp_path)
-    with pytest.raises(DataError, match="cannot fetch http://127.0.0.1:9/.*refused"):
+    with pytest.raises(DataError, match=r"cannot fetch http://127.0.0.1:9/.*refused"):
         fetch(Archive("http://127.0.0.1:9/a.tar.gz", "0" * 32, "x"), tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_links_and_devices_are_refused(kind: bytes, server: Server, tmp_path: Pa
 @pytest.mark.parametrize("content", [b"not gzip at all", tar(top__part__a=b"A" * 9999)[:-40]])
 def test_a_damaged_archive(content: bytes, server: Server, tmp_path: Path) -> None:
     server.content = content
-    with pytest.raises(DataError, match="corpus.tar.gz is damaged: "):
+    with pytest.raises(DataError, match=r"corpus.tar.gz is damaged: "):
         fetch(archive_of(server), tmp_path)
     assert names(tmp_path) == {"corpus.tar.gz"}
 
@@ -191,7 +191,7 @@ def test_an_archive_of_something_else(server: Server, tmp_path: Path) -> None:
 
 def test_a_target_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
-    with pytest.raises(DataError, match="cannot write below .*file"):
+    with pytest.raises(DataError, match=r"cannot write below .*file"):
         fetch(archive_of(server), tmp_path / "file/corpus")
 
 

@@ -143,7 +143,9 @@ def test_connected_digits_depend_on_the_seed_alone(source: Path) -> None:
 
 
 def test_join_keeps_the_digits_and_fills_pauses_with_faint_noise() -> None:
-    one, two = (Waveform(np.full(n, level, np.float32), 1000) for n, level in ((300, 0.5), (200, 1)))
+    one, two = (
+        Waveform(np.full(n, level, np.float32), 1000) for n, level in ((300, 0.5), (200, 1))
+    )
     joined = join([one, two], np.random.default_rng(7))
     edge = round(EDGE_S * 1000)
     middle = len(joined.samples) - 500 - 2 * edge

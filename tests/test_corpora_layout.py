@@ -40,9 +40,9 @@ def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_text_file_and_directory(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read .*nothing.*No such file"):
+    with pytest.raises(DataError, match=r"cannot read .*nothing.*No such file"):
         read_text(tmp_path / "nothing")
-    with pytest.raises(DataError, match="cannot read .*directory"):
+    with pytest.raises(DataError, match=r"cannot read .*directory"):
         read_text(tmp_path)
 
 
@@ -131,5 +131,5 @@ def test_corpus_root_is_the_folder_or_the_one_in_it(tmp_path: Path) -> None:
     write_lines(tmp_path / "an4/etc/list", "x")
     assert corpus_root(tmp_path, "an4", "etc/list", "AN4") == tmp_path / "an4"
     assert corpus_root(tmp_path / "an4", "an4", "etc/list", "AN4") == tmp_path / "an4"
-    with pytest.raises(DataError, match="is not AN4: neither it nor .* holds etc/other"):
+    with pytest.raises(DataError, match=r"is not AN4: neither it nor .* holds etc/other"):
         corpus_root(tmp_path, "an4", "etc/other", "AN4")

@@ -76,7 +76,7 @@ def test_bad_audio_is_reported_and_the_rest_prepared(source: Path, tmp_path: Pat
 def test_bad_audio_stops_when_nobody_is_told(source: Path, tmp_path: Path) -> None:
     damage(source / "s03/t0.wav")
     damage(source / "s04/t1.wav")
-    with pytest.raises(DataError, match="2 utterances of .* cannot be used; first: s03-t0: "):
+    with pytest.raises(DataError, match=r"2 utterances of .* cannot be used; first: s03-t0: "):
         run(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -186,7 +186,7 @@ def test_an_option_of_another_corpus_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_option_out_of_range_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`dev_fraction` in the options of an4.* got 1.5"):
+    with pytest.raises(ConfigError, match=r"`dev_fraction` in the options of an4.* got 1.5"):
         prepare("an4", tmp_path, tmp_path / "out", {"dev_fraction": 1.5})
 
 

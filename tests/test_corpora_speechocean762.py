@@ -54,7 +54,7 @@ def test_missing_audio_is_reported(tmp_path: Path) -> None:
 def test_a_missing_split(tmp_path: Path) -> None:
     root = write_speechocean(tmp_path / "s", ".WAV")
     (root / "test/text").unlink()
-    with pytest.raises(DataError, match="cannot read .*test/text"):
+    with pytest.raises(DataError, match=r"cannot read .*test/text"):
         prepare("speechocean762", root, tmp_path / "out")
 
 

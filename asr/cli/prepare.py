@@ -121,10 +121,12 @@ def _prepare(corpus: str, source: Path | None, out: Path, options: Mapping[str, 
     manifests = corpora.prepare(corpus, source, out, options, report)
     width = max(len(str(out / f"{name}.jsonl")) for name in manifests)
     for name, utterances in manifests.items():
-        hours = sum(one.duration_s for one in utterances) / 3600
-        speakers = {one.speaker for one in utterances} - {None}
-        line = f"{out / f'{name}.jsonl'!s:{width}}  {len(utterances):6} utterances  {hours:7.2f} h"
-        typer.echo(line + (f"  {len(speakers):4} speakers" if speakers else ""))
+        path = f"{out / f'{name}.jsonl'!s:{width}}"
+        minutes = sum(one.duration_s for one in utterances) / 60
+        length = f"{minutes:6.1f} min" if minutes < 100 else f"{minutes / 60:6.1f} h"
+        speakers = len({one.speaker for one in utterances} - {None})
+        named = f"  {speakers} speaker{'' if speakers == 1 else 's'}" if speakers else ""
+        typer.echo(f"{path}  {len(utterances):6} utterances  {length}{named}")
     return num_left_out
 
 

@@ -1,0 +1,151 @@
+"""A folder of audio, as anybody keeps it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from corpus_files import write_audio_file, write_lines
+
+from asr.corpora import prepare
+from asr.errors import DataError
+from asr.manifest import Problem, Utterance
+
+WHOLE = {"dev_fraction": 0, "test_fraction": 0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "in"
+
+
+def run(source: Path, **options: object) -> dict[str, list[Utterance]]:
+    return prepare("folder", source, source.parent / "out", options)
+
+
+def texts(utterances: list[Utterance]) -> dict[str, str]:
+    return {one.id: one.text for one in utterances}
+
+
+def test_a_text_file_beside_each(folder: Path) -> None:
+    for name, suffix in {"a": ".wav", "x/b": ".flac", "x/y/c": ".ogg", "d": ".MP3"}.items():
+        write_audio_file(folder / f"{name}{suffix}", rate_hz=16000)
+        write_lines(folder / f"{name}.txt", f"  Say {name}!")
+    assert texts(run(folder, **WHOLE)["train"]) == {
+        "a": "Say a!",
+        "x-b": "Say x/b!",
+        "x-y-c": "Say x/y/c!",
+        "d": "Say d!",
+    }
+
+
+def test_one_transcript_file(folder: Path) -> None:
+    for name in ("a", "b", "x/c", "two words"):
+        write_audio_file(folder / f"{name}.wav")
+    write_lines(
+        folder / "transcripts.txt",
+        "a by stem",
+        "b.wav by name",
+        "x/c.wav\tby path, with\ttab",
+        "two words.wav\tname with a space",
+    )
+    assert texts(run(folder, **WHOLE)["train"]) == {
+        "a": "by stem",
+        "b": "by name",
+        "x-c": "by path, with\ttab",
+        "two_words": "name with a space",
+    }
+
+
+def test_a_transcript_file_of_another_name(folder: Path) -> None:
+    write_audio_file(folder / "a.wav")
+    listed = write_lines(folder.parent / "labels", "a yes")
+    assert texts(run(folder, transcripts=listed, **WHOLE)["train"]) == {"a": "yes"}
+
+
+def test_lines_and_files_without_counterpart_are_reported(folder: Path) -> None:
+    for name in ("a", "x/b", "y/b", "c"):
+        write_audio_file(folder / f"{name}.wav")
+    write_lines(folder / "transcripts.tsv", "a\tyes", "b\twhich", "gone\tno", "a.wav\tagain")
+    problems: list[Problem] = []
+    splits = prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)
+    assert texts(splits["train"]) == {"a": "yes"}
+    reasons = {problem.utterance_id: problem.reason for problem in problems}
+    assert "there is no such audio file" in reasons["gone"]
+    assert "could be" in reasons["b"]
+    assert "under another name already" in reasons["a.wav"]
+    assert all("has no line for it" in reasons[name] for name in ("x-b", "y-b", "c"))
+
+
+def test_missing_text_files_are_reported(folder: Path) -> None:
+    for name in "ab":
+        write_audio_file(folder / f"{name}.wav")
+    write_lines(folder / "a.txt", "yes")
+    problems: list[Problem] = []
+    prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)
+    assert problems == [Problem("b", f"there is no {folder / 'b.txt'}")]
+
+
+@pytest.mark.parametrize("line", ["alone", "\tno name"])
+def test_malformed_lines(folder: Path, line: str) -> None:
+    write_audio_file(folder / "a.wav")
+    write_lines(folder / "transcripts.txt", "a yes", line)
+    with pytest.raises(
+        DataError, match=r"transcripts.txt: line 2: expected `name<TAB or space>text`"
+    ):
+        run(folder)
+
+
+def test_folders_of_splits(folder: Path) -> None:
+    for name in ("train/a", "val/x/b", "test/c"):
+        write_audio_file(folder / f"{name}.wav")
+        write_lines(folder / f"{name}.txt", name)
+    splits = run(folder)
+    assert {name: texts(found) for name, found in splits.items()} == {
+        "train": {"train-a": "train/a"},
+        "dev": {"val-x-b": "val/x/b"},
+        "test": {"test-c": "test/c"},
+    }
+    write_audio_file(folder / "stray.wav")
+    write_lines(folder / "stray.txt", "stray")
+    with pytest.raises(DataError, match=r"stray.wav is outside of test, train, val"):
+        run(folder)
+
+
+def test_speaker_folders(folder: Path) -> None:
+    for speaker in range(10):
+        for split in ("train", "test"):
+            path = write_audio_file(folder / f"{split}/{split[1]}{speaker}/day1/a.wav")
+            write_lines(path.with_suffix(".txt"), "x")
+    splits = run(folder, speaker_folders=True)
+    assert len(splits["dev"]) == 1
+    assert {one.speaker for one in splits["test"]} == {f"e{n}" for n in range(10)}
+    write_audio_file(folder / "train/a.wav")
+    write_lines(folder / "train/a.txt", "x")
+    with pytest.raises(DataError, match=r"a.wav is in no speaker's folder"):
+        run(folder, speaker_folders=True)
+
+
+def test_the_same_speaker_in_two_splits(folder: Path) -> None:
+    for split in ("train", "dev", "test"):
+        write_audio_file(folder / f"{split}/anna/a.wav")
+        write_lines(folder / f"{split}/anna/a.txt", "x")
+    with pytest.raises(DataError, match=r"share 1 speaker \(first: 'anna'\)"):
+        run(folder, speaker_folders=True)
+
+
+def test_raw_files_need_their_format(folder: Path) -> None:
+    write_audio_file(folder / "a.raw", 0.5)
+    write_lines(folder / "a.txt", "x")
+    with pytest.raises(DataError, match="holds no audio") as caught:
+        run(folder)
+    assert caught.value.hint == "for .raw and .pcm files say --raw ENCODING:RATE"
+    assert run(folder, raw="s16be:8000", **WHOLE)["train"][0].duration_s == 0.5
+
+
+def test_two_formats_of_one_recording_are_refused(folder: Path) -> None:
+    for suffix in (".wav", ".flac"):
+        write_audio_file(folder / f"a{suffix}")
+    write_lines(folder / "a.txt", "x")
+    with pytest.raises(DataError, match="utterance id 'a' is twice in train"):
+        run(folder, **WHOLE)
