@@ -92,10 +92,9 @@ def convolve(samples: Tensor, response: Tensor) -> Tensor:
 
 def limit_peak(samples: Tensor) -> Tensor:
     """Scale the whole waveform down to a peak of 1 where it is above 1; never clip."""
-    peak = float(samples.abs().max()) if len(samples) else 0.0
-    if peak <= 1:
+    if len(samples) == 0 or float(peak := samples.abs().max()) <= 1:
         return samples
-    return (samples / peak).clamp(-1, 1)  # the division may round to just above 1
+    return samples / peak
 
 
 def energy(samples: Tensor) -> float:
