@@ -25,7 +25,7 @@ LAYERS = (
     # Manifests check audio against tokens; synthesis makes audio.
     {"manifest", "synthesis"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
-    {"corpora", "features", "augment", "model", "decoding", "audio_cache"},
+    {"corpora", "features", "augment", "model", "decoding", "alignment", "audio_cache"},
     {"batching", "checkpoint"},
     # The options above, composed, and the functions that build from them.
     {"experiment"},
