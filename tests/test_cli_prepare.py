@@ -135,6 +135,15 @@ def test_the_hint_names_the_corpuss_own_options(tmp_path: Path) -> None:
     assert error.hint == "it has --dev-fraction"
 
 
+def test_digits_are_made_below_out(tmp_path: Path) -> None:
+    sizes = [f"--set={name}=2" for name in ("num_train", "num_dev", "num_test")]
+    result = run("digits", "--out", tmp_path / "out", "--seed", 5, *sizes, "--set=num_workers=1")
+    assert result.exit_code == 0, result.output
+    train = read_manifest(tmp_path / "out/train.jsonl")
+    assert len(train) == 2
+    assert all(one.audio_path.is_relative_to(tmp_path / "out/audio") for one in train)
+
+
 def test_a_source_is_needed(tmp_path: Path) -> None:
     assert error_of("an4", "--out", tmp_path).message == "no source for an4"
 

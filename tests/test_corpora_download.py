@@ -195,8 +195,9 @@ def test_a_target_that_cannot_be_written(server: Server, tmp_path: Path) -> None
         fetch(archive_of(server), tmp_path / "file/corpus")
 
 
+@pytest.mark.parametrize("source", ["corpora", "corpora/LibriSpeech"])
 def test_librispeech_downloads_what_it_is_asked_to(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flac = write_audio_file(tmp_path / "a.flac", 0.2, rate_hz=16000).read_bytes()
     chapter = "LibriSpeech/dev-clean/84/121123/84-121123"
@@ -204,7 +205,10 @@ def test_librispeech_downloads_what_it_is_asked_to(
     server.content = tar(**{"LibriSpeech/README.TXT": b"x"}, **files)
     monkeypatch.setattr(librispeech, "ADDRESS", server.url)
     monkeypatch.setitem(librispeech.MD5, "dev-clean", hashlib.md5(server.content).hexdigest())
-    source = tmp_path / "corpora"
-    splits = prepare("librispeech", source, tmp_path / "out", {"download": ("dev-clean",)})
-    assert [(one.id, one.text) for one in splits["dev"]] == [("84-121123-0000", "GO")]
+    for _ in range(2):
+        splits = prepare(
+            "librispeech", tmp_path / source, tmp_path / "out", {"download": ("dev-clean",)}
+        )
+    expected = tmp_path / f"corpora/{chapter}-0000.flac"
+    assert [(one.text, one.audio_path) for one in splits["dev"]] == [("GO", expected)]
     assert server.requested == [None]

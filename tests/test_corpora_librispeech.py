@@ -58,6 +58,11 @@ def test_only_the_subsets_asked_for(tree: Path) -> None:
     assert set(splits) == {"train", "dev", "dev-clean", "train-clean-100"}
 
 
+def test_subsets_in_one_string(tree: Path) -> None:
+    splits = run(tree, subset="dev-clean,train-clean-100")
+    assert set(splits) == {"train", "dev", "dev-clean", "train-clean-100"}
+
+
 def test_the_parent_folder_will_do(tree: Path) -> None:
     assert len(run(tree.parent)["train"]) == 6
 

@@ -28,6 +28,7 @@ from asr.corpora.layout import find_audio, parse_named
 from asr.corpora.listing import Entry, Importer, Listing
 from asr.errors import DataError
 from asr.manifest import Problem
+from asr.progress import progress_bar
 
 ADDRESS = "https://www.openslr.org/resources/12"
 MD5 = {
@@ -45,15 +46,21 @@ FOLDER = "LibriSpeech"
 
 
 class LibriSpeechOptions(Options):
-    """Which subsets to fetch and to prepare.
+    """Which subsets to fetch and to prepare; several in one string are divided by commas.
 
     Attributes:
-        download: Subsets to fetch into the source directory first, unless they are there.
+        download: Subsets to fetch first, unless they are there: into the source directory, or
+            beside it where that is named `LibriSpeech`.
         subset: Subsets to prepare; none for all that are there.
     """
 
     download: tuple[str, ...] = ()
     subset: tuple[str, ...] = ()
+
+    @field_validator("download", "subset", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        return value.split(",") if isinstance(value, str) else value
 
     @field_validator("download", "subset")
     @classmethod
@@ -71,9 +78,10 @@ def find_librispeech(source: Path, options: LibriSpeechOptions) -> Listing:
         DataError: No subset is there, one asked for is not, a transcript line is malformed, or a
             download fails.
     """
+    home = source.parent if source.name == FOLDER else source
     for subset in options.download:
-        fetch(archive_of(subset), source)
-    root = source / FOLDER if (source / FOLDER).is_dir() else source
+        fetch(archive_of(subset), home)
+    root = home / FOLDER if (home / FOLDER).is_dir() else source
     present = [subset for subset in MD5 if (root / subset).is_dir()]
     chosen = options.subset or present
     missing = [subset for subset in chosen if subset not in present]
@@ -82,11 +90,20 @@ def find_librispeech(source: Path, options: LibriSpeechOptions) -> Listing:
             f"{source} holds no {' and no '.join(missing) or 'LibriSpeech subset'}",
             hint=f"fetch it with --download {(missing or ['train-clean-100'])[0]}",
         )
-    listings = {subset: _read_subset(root / subset) for subset in chosen}
-    return Listing(
-        {subset: entries for subset, (entries, _) in listings.items()},
-        [one for _, left_out in listings.values() for one in left_out],
-    )
+    chapters = {
+        subset: sorted(path for path in (root / subset).glob("*/*") if path.is_dir())
+        for subset in chosen
+    }
+    splits: dict[str, list[Entry]] = {subset: [] for subset in chosen}
+    left_out: list[Problem] = []
+    with progress_bar("reading transcripts", sum(map(len, chapters.values()))) as advance:
+        for subset in chosen:
+            for chapter in chapters[subset]:
+                entries, unusable = _read_chapter(chapter)
+                splits[subset] += entries
+                left_out += unusable
+                advance()
+    return Listing(splits, left_out)
 
 
 def archive_of(subset: str) -> Archive:
@@ -94,25 +111,19 @@ def archive_of(subset: str) -> Archive:
     return Archive(f"{ADDRESS}/{subset}.tar.gz", MD5[subset], f"{FOLDER}/{subset}")
 
 
-def _read_subset(folder: Path) -> tuple[list[Entry], list[Problem]]:
-    entries: list[Entry] = []
-    left_out: list[Problem] = []
-    for chapter in sorted(path for path in folder.glob("*/*") if path.is_dir()):
-        speaker = chapter.parent.name
-        table = chapter / f"{speaker}-{chapter.name}.trans.txt"
-        audio = {path.stem: path for path in find_audio(chapter, frozenset({".flac"}))}
-        if not table.exists():
-            left_out += [Problem(name, f"there is no {table}") for name in audio]
-            continue
-        texts = parse_named(table, _transcript)
-        left_out += [
-            Problem(name, f"{table} has no line for it") for name in audio if name not in texts
-        ]
-        entries += [
-            Entry(name, audio.get(name, chapter / f"{name}.flac"), text, speaker)
-            for name, text in texts.items()
-        ]
-    return entries, left_out
+def _read_chapter(folder: Path) -> tuple[list[Entry], list[Problem]]:
+    speaker = folder.parent.name
+    table = folder / f"{speaker}-{folder.name}.trans.txt"
+    audio = {path.stem: path for path in find_audio(folder, frozenset({".flac"}))}
+    if not table.exists():
+        return [], [Problem(name, f"there is no {table}") for name in audio]
+    texts = parse_named(table, _transcript)
+    entries = [
+        Entry(name, audio.get(name, folder / f"{name}.flac"), text, speaker)
+        for name, text in texts.items()
+    ]
+    untold = [Problem(name, f"{table} has no line for it") for name in audio if name not in texts]
+    return entries, untold
 
 
 def _transcript(line: str) -> tuple[str, str]:
