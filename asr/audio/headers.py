@@ -45,7 +45,9 @@ _HEADERLESS_SUFFIXES = frozenset({".raw", ".pcm"})
 # Sizes that writers put where they could not know the real one, as into a pipe.
 _PLACEHOLDER_SIZE = 0x7FFF_0000
 _SIZED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "AIFF", "AU", "W64", "CAF"})
-_SIZE_MISMATCH = re.compile(r"^\s*(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", re.M)
+_SIZE_MISMATCH = re.compile(
+    r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.M
+)
 _NIST_COUNT = re.compile(rb"^sample_count -i (\d+)", re.M)
 _OGG_MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 

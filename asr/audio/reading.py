@@ -83,7 +83,7 @@ def sample_range(info: AudioInfo, options: ReadOptions) -> tuple[int, int]:
         DataError: The range is empty, not a range, not inside the file, or too long.
     """
     rate = info.sample_rate_hz
-    _check_times(options)
+    _check_options(options)
     start = round(options.start_s * rate)
     stop = info.num_samples
     if options.duration_s is not None:
@@ -106,12 +106,14 @@ def sample_range(info: AudioInfo, options: ReadOptions) -> tuple[int, int]:
     return start, stop
 
 
-def _check_times(options: ReadOptions) -> None:
+def _check_options(options: ReadOptions) -> None:
     if not (math.isfinite(options.start_s) and options.start_s >= 0):
         raise DataError(f"start_s must be 0 or more, got {options.start_s}")
     duration_s = options.duration_s
     if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
         raise DataError(f"duration_s must be above 0, got {duration_s}")
+    if options.sample_rate_hz is not None and options.sample_rate_hz <= 0:
+        raise DataError(f"sample_rate_hz must be above 0, got {options.sample_rate_hz}")
 
 
 def _read_range(

@@ -44,5 +44,10 @@ def write_audio(path: Path, waveform: Waveform) -> None:
             hint="scale the waveform down first",
         )
     integers = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, integers, waveform.sample_rate_hz, "PCM_16", format=container)
+    try:
+        with atomic_path(path) as temporary:
+            soundfile.write(
+                temporary, integers, waveform.sample_rate_hz, "PCM_16", format=container
+            )
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"cannot write {path}: {error.error_string}") from None
