@@ -27,6 +27,10 @@ Key = tuple[int, int]
 """(epoch, utterance index): all that a worker needs to make one training example."""
 
 
+_BATCHES_PER_BUCKET = 4
+"""Fewer, and the last batch of each bucket, which is never full, would cost too much."""
+
+
 class BatchConfig(Options):
     """How utterances are grouped and how audio is brought in."""
 
@@ -34,7 +38,8 @@ class BatchConfig(Options):
     """Audio seconds in a batch, padding included; a longer utterance gets a batch of its own."""
     max_batch_size: int = Field(default=64, ge=1)
     num_buckets: int = Field(default=16, ge=1)
-    """Utterances of similar length share a bucket: more buckets, less padding, less mixing."""
+    """Utterances of similar length share a bucket: more buckets, less padding, less mixing. A small
+    set gets fewer, so that every bucket fills several batches."""
     num_workers: int = Field(default=1, ge=0)
     """Processes that read and augment audio ahead of training; 0 for none."""
     cache_max_h: float = Field(default=10.0, ge=0)
@@ -132,7 +137,8 @@ def plan_batches(
     if generator is None:
         return _fill(order.tolist(), durations_s, config)
     batches: list[list[int]] = []
-    for bucket in np.array_split(order, min(config.num_buckets, max(len(order), 1))):
+    filled = int(sum(durations_s) / config.max_batch_s) // _BATCHES_PER_BUCKET
+    for bucket in np.array_split(order, max(1, min(config.num_buckets, filled))):
         mixed = bucket[torch.randperm(len(bucket), generator=generator).numpy()]
         batches.extend(_fill(mixed.tolist(), durations_s, config))
     shuffled = torch.randperm(len(batches), generator=generator).tolist()

@@ -110,9 +110,14 @@ def test_another_epoch_has_another_order() -> None:
 
 def test_buckets_keep_similar_lengths_together() -> None:
     lengths = [float(i) for i in range(1, 101)]
-    config = BatchConfig(max_batch_s=1000.0, max_batch_size=10, num_buckets=10)
+    config = BatchConfig(max_batch_s=120.0, max_batch_size=10, num_buckets=10)
     for batch in plan_batches(lengths, config, seeded(0)):
         assert max(lengths[i] for i in batch) - min(lengths[i] for i in batch) <= 19
+
+
+def test_a_small_set_is_not_cut_into_tiny_batches() -> None:
+    config = BatchConfig(max_batch_s=26.0, num_buckets=16)
+    assert len(plan_batches([6.0 + 0.01 * i for i in range(27)], config, seeded(0))) == 7
 
 
 @given(st.integers(0, 3), st.integers(0, 4))

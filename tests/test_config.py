@@ -83,7 +83,7 @@ def test_a_value_is_not_a_section(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read settings .*absent.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read settings .*absent\.toml: No such file"):
         load_options(OuterConfig, tmp_path / "absent.toml")
 
 

@@ -1,0 +1,61 @@
+"""The `asr` command: one file per group of verbs; heavy packages load only when a verb runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from asr import __version__
+from asr.cli.evaluate import evaluate
+from asr.cli.plot import plot
+from asr.cli.prepare import prepare
+from asr.cli.score import score
+from asr.cli.train import train
+from asr.cli.transcribe import transcribe
+from asr.errors import AsrError
+
+app = typer.Typer(
+    name="asr",
+    help="Train, decode, score and ship compact CTC speech recognisers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _verb in (prepare, train, transcribe, evaluate, score, plot):
+    app.command()(_verb)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"asr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The `asr` command."""
+    run_command(app)
+
+
+def run_command(command: typer.Typer) -> None:
+    """Run a command line; bad data or settings end with `error: …`, `hint: …` and exit 1.
+
+    Typer itself turns Ctrl-C into exit status 130 and a closed output pipe into 1.
+    """
+    try:
+        command()
+    except AsrError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint is not None:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        sys.exit(1)

@@ -1,0 +1,39 @@
+"""`asr evaluate`: recognise a manifest and score it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.errors import DataError, require_extra
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model file of `asr train`.")],
+    manifest: Annotated[Path, typer.Argument(help="JSONL manifest with references.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write references, hypotheses and alignments as JSONL."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Word, character and sentence error rate of a model on a manifest, by greedy decoding.
+
+    Both sides are normalised by the profile that the model was trained with.
+    """
+    with require_extra("train", "evaluating a PyTorch model"):
+        from asr.model_evaluation import evaluate_model
+        from asr.recognizer import Recognizer
+
+    evaluation = evaluate_model(Recognizer.load(model, device), manifest)
+    if out is not None:
+        evaluation.write(out)
+    typer.echo("\n".join(evaluation.lines()))
+    for name, error in evaluation.failures.items():
+        typer.echo(f"error: {name}: {error}", err=True)
+    if evaluation.failures:
+        raise DataError(
+            f"{len(evaluation.failures)} utterances could not be read; the rates are of the others"
+        )

@@ -1,0 +1,159 @@
+"""`asr transcribe`: audio files to text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from asr.errors import DataError, require_extra
+
+if TYPE_CHECKING:
+    from asr.audio import PcmFormat
+    from asr.decoding import Hypothesis
+
+OutputFormat = Literal["text", "jsonl"]
+
+AUDIO_SUFFIXES = frozenset(
+    {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".raw", ".sph"}
+    | {".w64", ".wav"}
+)
+"""What a directory is searched for; a file named outright may have any suffix."""
+
+
+def transcribe(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE…", help="Audio files, directories or globs; - for stdin."),
+    ],
+    model: Annotated[Path, typer.Option("--model", "-m", help="Model file of `asr train`.")],
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="jsonl adds word times and confidences.")
+    ] = "text",
+    pcm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE:ENCODING[:CHANNELS]", help="Files are headerless, as 8000:s16le."
+        ),
+    ] = None,
+    channel: Annotated[str, typer.Option(help="mix, or the number of one channel from 0.")] = "mix",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Print what is said: one line a file, after its path and a tab when there are several.
+
+    A file that cannot be read is named on standard error, the others are done, and the exit status
+    is 1.
+    """
+    with require_extra("train", "transcribing with a PyTorch model"):
+        from asr.recognizer import Recognizer, transcribe_each
+    from asr.audio import ReadOptions
+    from asr.progress import progress_bar
+
+    paths = expand(files)
+    recognizer = Recognizer.load(model, device)
+    options = ReadOptions(
+        sample_rate_hz=recognizer.sample_rate_hz,
+        channel=parse_channel(channel),
+        pcm=parse_pcm(pcm) if pcm is not None else None,
+    )
+    several = len(paths) > 1
+    num_failed = 0
+    with stdin_as_file(paths) as sources, progress_bar("transcribing", len(paths)) as advance:
+        listed = [(name, path, options) for name, path in sources]
+        for name, result in transcribe_each(recognizer, listed):
+            advance()
+            if isinstance(result, DataError):
+                num_failed += 1
+                typer.echo(f"error: {result}", err=True)
+            elif output == "jsonl":
+                typer.echo(to_json(name, result))
+            else:
+                typer.echo(f"{name}\t{result.text}" if several else result.text)
+    if num_failed:
+        typer.echo(f"error: {num_failed} of {len(paths)} files were not transcribed", err=True)
+        raise typer.Exit(1)
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Directories and globs as the files they mean, in sorted order; `-` and files as they are.
+
+    Raises:
+        DataError: A directory holds no audio, or a glob matches nothing.
+    """
+    paths: list[str] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        elif name != "-" and not path.exists() and any(mark in name for mark in "*?["):
+            found = sorted(Path(path.anchor or ".").glob(name.removeprefix(path.anchor)))
+        else:
+            paths.append(name)
+            continue
+        if not found:
+            raise DataError(f"no audio file in {name}")
+        paths.extend(str(one) for one in found)
+    return paths
+
+
+@contextmanager
+def stdin_as_file(names: Sequence[str]) -> Iterator[list[tuple[str, Path]]]:
+    """(name, path) of each file, standard input copied to a temporary file for the block."""
+    with tempfile.TemporaryDirectory(prefix="asr-") as directory:
+        copy = Path(directory) / "stdin"
+        if "-" in names:
+            with copy.open("wb") as written:
+                shutil.copyfileobj(sys.stdin.buffer, written)
+        yield [(name, copy if name == "-" else Path(name)) for name in names]
+
+
+def parse_channel(text: str) -> Literal["mix"] | int:
+    """`mix` or a channel number.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if text == "mix":
+        return "mix"
+    if text.isdecimal():
+        return int(text)
+    raise DataError(f"--channel must be mix or a number from 0, got {text!r}")
+
+
+def parse_pcm(text: str) -> PcmFormat:
+    """`RATE:ENCODING[:CHANNELS]` as a `PcmFormat`.
+
+    Raises:
+        DataError: It is not of that form, or the encoding is unknown.
+    """
+    from asr.audio import PcmFormat
+
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not parts[0].isdecimal() or not parts[-1]:
+        raise DataError(f"--pcm must be RATE:ENCODING[:CHANNELS], such as 8000:s16le, got {text!r}")
+    num_channels = parts[2] if len(parts) == 3 else "1"
+    if not num_channels.isdecimal():
+        raise DataError(f"--pcm: the number of channels must be a number, got {num_channels!r}")
+    return PcmFormat(int(parts[0]), parts[1], int(num_channels))
+
+
+def to_json(name: str, hypothesis: Hypothesis) -> str:
+    """One JSON line: id, text, score, and words with times in seconds and confidences."""
+    words = [
+        {
+            "text": word.text,
+            "start_s": round(word.start_s, 3),
+            "end_s": round(word.end_s, 3),
+            "confidence": round(word.confidence, 4),
+        }
+        for word in hypothesis.words
+    ]
+    values = {"id": name, "text": hypothesis.text, "score": hypothesis.score, "words": words}
+    return json.dumps(values, ensure_ascii=False)

@@ -1,0 +1,8 @@
+"""Synthesised English digits, from nothing to a word error rate: `python recipes/digits/run.py`."""
+
+from pathlib import Path
+
+from asr.recipe import Recipe, main
+
+if __name__ == "__main__":
+    main(Recipe(Path(__file__).parent, corpus="digits"))

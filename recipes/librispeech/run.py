@@ -1,0 +1,8 @@
+"""LibriSpeech: English audio books; `python recipes/librispeech/run.py --corpora DIR`."""
+
+from pathlib import Path
+
+from asr.recipe import Recipe, main
+
+if __name__ == "__main__":
+    main(Recipe(Path(__file__).parent, corpus="librispeech", folder="LibriSpeech"))

@@ -1,0 +1,224 @@
+"""The command line as a stranger meets it: help, one-line errors, exit statuses, clean output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import ToneModel
+
+from asr import __version__
+from asr.manifest import read_manifest
+
+VERBS = ("prepare", "train", "transcribe", "evaluate", "score", "plot")
+
+
+def run_asr(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "asr", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_help_names_every_verb() -> None:
+    done = run_asr("--help")
+    assert done.returncode == 0
+    for verb in VERBS:
+        assert f"  {verb} " in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("train", "--help")])
+def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    script = (
+        "import sys\nfrom asr.cli import main\nsys.argv = ['asr', *sys.argv[1:]]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'jiwer', 'soundfile', 'asr.config'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_printed() -> None:
+    assert run_asr("--version").stdout == f"asr {__version__}\n"
+
+
+def test_usage_errors_exit_with_two() -> None:
+    assert run_asr("transcribe").returncode == 2
+    assert run_asr("nonsense").returncode == 2
+
+
+def test_an_error_is_one_line_and_a_hint(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[features]\nhop_msec = 10\n")
+    done = run_asr("train", config, "--run-dir", tmp_path / "run")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"error: unknown setting `features.hop_msec` in {config}",
+        "hint: did you mean `hop_ms`?",
+    ]
+
+
+def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
+    done = run_asr("transcribe", "x.wav", "--model", tmp_path / "no.safetensors")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot read the model file")
+
+
+def test_without_pytorch_the_cure_is_named(tmp_path: Path) -> None:
+    script = (
+        "import sys\nsys.modules['torch'] = None\nfrom asr.cli import main\n"
+        "sys.argv = ['asr', 'transcribe', 'x.wav', '--model', 'm']\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert 'hint: pip install "asr[train]"' in done.stderr
+
+
+def test_one_file_gives_its_text_alone(tone_model: ToneModel) -> None:
+    utterance = read_manifest(tone_model.dev)[0]
+    done = run_asr("transcribe", utterance.audio_path, "-m", tone_model.path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{utterance.text}\n"
+
+
+def test_standard_input_is_a_file(tone_model: ToneModel) -> None:
+    utterance = read_manifest(tone_model.dev)[0]
+    with utterance.audio_path.open("rb") as audio:
+        done = run_asr("transcribe", "-", "-m", tone_model.path, stdin=audio)
+    assert done.stdout == f"{utterance.text}\n", done.stderr
+
+
+def test_headerless_audio_needs_its_format_said(tone_model: ToneModel, tmp_path: Path) -> None:
+    utterance = read_manifest(tone_model.dev)[0]
+    samples, _ = soundfile.read(utterance.audio_path, dtype="int16")
+    (tmp_path / "a.raw").write_bytes(samples.astype(">i2").tobytes())
+    done = run_asr("transcribe", tmp_path / "a.raw", "-m", tone_model.path, "--pcm", "8000:s16be")
+    assert done.stdout == f"{utterance.text}\n", done.stderr
+    assert run_asr("transcribe", tmp_path / "a.raw", "-m", tone_model.path).returncode == 1
+
+
+def test_a_bad_file_in_a_directory_is_named_and_the_others_done(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    utterances = read_manifest(tone_model.dev)[:3]
+    for utterance in utterances:
+        (tmp_path / utterance.audio_path.name).symlink_to(utterance.audio_path)
+    (tmp_path / "bad.wav").write_text("no audio")
+    (tmp_path / "notes.txt").write_text("not looked at")
+    done = run_asr("transcribe", tmp_path, "-m", tone_model.path)
+    assert done.returncode == 1
+    lines = dict(line.split("\t") for line in done.stdout.splitlines())
+    assert lines == {str(tmp_path / one.audio_path.name): one.text for one in utterances}
+    assert "bad.wav" in done.stderr
+    assert "error: 1 of 4 files were not transcribed" in done.stderr
+
+
+def test_globs_are_expanded_and_empty_ones_refused(tone_model: ToneModel) -> None:
+    folder = tone_model.dev.parent / "audio"
+    done = run_asr("transcribe", folder / "dev[01].wav", "-m", tone_model.path)
+    assert len(done.stdout.splitlines()) == 2
+    done = run_asr("transcribe", folder / "zzz*.wav", "-m", tone_model.path)
+    assert done.returncode == 1
+    assert "no audio file in" in done.stderr
+
+
+def test_json_has_words_with_times(tone_model: ToneModel) -> None:
+    utterance = read_manifest(tone_model.dev)[0]
+    done = run_asr("transcribe", utterance.audio_path, "-m", tone_model.path, "--format", "jsonl")
+    values = json.loads(done.stdout)
+    assert values["text"] == utterance.text
+    assert [word["text"] for word in values["words"]] == utterance.text.split()
+    assert all(0 < word["confidence"] <= 1 for word in values["words"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--pcm", "s16le", "--pcm must be RATE:ENCODING"),
+        ("--pcm", "8000:s16le:x", "the number of channels must be a number"),
+        ("--channel", "left", "--channel must be mix or a number from 0"),
+        ("--device", "abacus", "unknown device 'abacus'"),
+    ],
+)
+def test_wrong_options_are_explained(
+    tone_model: ToneModel, option: str, value: str, message: str
+) -> None:
+    done = run_asr("transcribe", "x.wav", "-m", tone_model.path, option, value)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_evaluate_prints_the_rates_and_writes_the_alignments(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    out = tmp_path / "rows.jsonl"
+    done = run_asr("evaluate", tone_model.path, tone_model.dev, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("%WER ")
+    assert "/ 43," in done.stdout.splitlines()[0]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"] for row in rows] == [one.id for one in read_manifest(tone_model.dev)]
+
+
+def test_evaluate_reports_unreadable_audio_and_fails(tone_model: ToneModel, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in tone_model.dev.read_text().splitlines()]
+    for line in lines:
+        line["audio_path"] = str(tone_model.dev.parent / line["audio_path"])
+    lines[5]["audio_path"] = "/nowhere.wav"
+    manifest = tmp_path / "dev.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run_asr("evaluate", tone_model.path, manifest)
+    assert done.returncode == 1
+    assert done.stdout.startswith("%WER ")
+    assert "error: dev5: " in done.stderr
+    assert "1 utterance" in done.stderr
+
+
+def test_plot_draws_a_run(tone_model: ToneModel, tmp_path: Path) -> None:
+    done = run_asr("plot", tone_model.run_dir, "--out", tmp_path / "curves.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_ctrl_c_exits_with_130_and_leaves_a_run_to_resume(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    stored = json.loads((tone_model.run_dir / "config.json").read_text())
+    sets = [f"data.{name}={stored['data'][name]}" for name in ("train", "dev")]
+    sets += ["features.sample_rate_hz=8000", "features.num_mels=20", "tokens.kind=word"]
+    sets += ["training.epochs=500", "training.device=cpu", "batching.num_workers=0"]
+    config = tmp_path / "c.toml"
+    config.write_text("")
+    options = [part for item in sets for part in ("--set", item)]
+    command = [
+        sys.executable,
+        "-m",
+        "asr",
+        "train",
+        config,
+        "--run-dir",
+        tmp_path / "run",
+        *options,
+    ]
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.stat().st_size > 0):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 130, log
+    assert "--resume goes on" in log
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert "state.safetensors" in names
+    assert not any(name.startswith(".") for name in names), "half-written files are left"
