@@ -181,11 +181,14 @@ def test_padding_is_inert(
     waveforms = [
         np.float32(gain) * voice(length, 1000, seed) for seed, length in enumerate(lengths)
     ]
+    # Products of other shapes round differently, by some 2e-6; bands that are nearly constant over
+    # a few frames magnify it, at most by 1 / (smallest standard deviation divided by).
+    tolerance = 2e-3 if normalization == "utterance" else 1e-5
     together, num_frames = run(module, *waveforms, padding=garbage)
     for row, samples in enumerate(waveforms):
         alone, (count,) = run(module, samples)
         assert num_frames[row] == count == alone.shape[1]
-        torch.testing.assert_close(together[row, :count], alone[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(together[row, :count], alone[0], atol=tolerance, rtol=0)
         assert not together[row, count:].any()
 
 
