@@ -117,6 +117,15 @@ def test_connected_digits_are_drawn_evenly(source: Path) -> None:
     assert max(words.values()) - min(words.values()) <= 1
 
 
+def test_each_speaker_says_something_else(source: Path) -> None:
+    splits = run(source, connected=5)
+    texts = {
+        tuple(one.text for one in splits["train-connected"] if one.speaker == speaker)
+        for speaker in ("george", "jackson")
+    } | {tuple(one.text for one in splits[f"{part}-connected"]) for part in ("dev", "test")}
+    assert len(texts) == 4
+
+
 def test_connected_audio_is_as_long_as_its_digits_and_pauses(source: Path) -> None:
     for one in run(source, connected=20)["dev-connected"]:
         digits = one.text.split()

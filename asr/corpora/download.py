@@ -91,7 +91,7 @@ def _download(archive: Archive, path: Path) -> None:
                 _copy(response, file, size, f"fetching {archive.name} (MiB)")
     except urllib.error.HTTPError as error:
         # All of it is here already, so nothing is left to send; the checksum decides.
-        if not start or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
     try:
         _check_md5(part, archive)
