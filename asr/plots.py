@@ -297,7 +297,7 @@ def _draw_words(axes: Axes, words: Sequence[tuple[str, float, float]], inches_pe
             text,
             (middle, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 3 + 14 * row),
+            xytext=(0, 3 + 15 * row),
             textcoords="offset points",
             ha="center",
             va="bottom",
