@@ -196,7 +196,7 @@ def test_loud_results_are_scaled_down_not_clipped() -> None:
 @pytest.mark.parametrize(
     "samples", [np.zeros((2, 100), np.float32), np.zeros(100), torch.zeros(10, dtype=torch.int16)]
 )
-def test_wrong_samples_are_refused(samples: np.ndarray | Tensor) -> None:
+def test_wrong_samples_are_refused(samples: Any) -> None:
     with pytest.raises(DataError, match=r"samples must be \(num_samples,\) float32"):
         WaveformAugment(AugmentConfig())(samples, RATE_HZ, seeded(0))
 

@@ -64,7 +64,7 @@ def reference(samples: np.ndarray, config: LogMelConfig) -> np.ndarray:
         taper = (0.5 - 0.5 * np.cos(2 * np.pi * n / (window - 1))) ** 0.85
     high_hz = config.high_hz or config.sample_rate_hz / 2
     mel_ends = [2595 * np.log10(1 + hz / 700) for hz in (config.low_hz, high_hz)]
-    edges = 700 * (10 ** (np.linspace(*mel_ends, config.num_mels + 2) / 2595) - 1)
+    edges = 700 * (10 ** (np.linspace(mel_ends[0], mel_ends[1], config.num_mels + 2) / 2595) - 1)
     bins = np.arange(config.fft_size // 2 + 1) * config.sample_rate_hz / config.fft_size
     rows = []
     for start in range(0, len(x) - window + 1, hop):
