@@ -25,7 +25,7 @@ from asr.corpora.digits import (
     speak_digits,
     split_families,
 )
-from asr.errors import ConfigError
+from asr.errors import ConfigError, DataError
 from asr.manifest import read_manifest
 from asr.synthesis import list_languages, list_variants
 
@@ -201,6 +201,12 @@ def test_speech_begins_and_ends_inside() -> None:
         loud = np.flatnonzero(np.abs(waveform.samples) > 0.02 * np.abs(waveform.samples).max())
         assert loud[0] >= 0.05 * 16000
         assert loud[-1] <= len(waveform.samples) - 0.05 * 16000
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot write .*train-00000\.wav"):
+        find(tmp_path / "file", SMALL)
 
 
 def test_an_empty_range_of_noise_is_refused() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -28,6 +29,7 @@ from pydantic import Field, model_validator
 from asr.audio import Waveform, resample, write_audio
 from asr.config import Options
 from asr.corpora.listing import Entry, Importer, Listing
+from asr.errors import require_extra
 from asr.progress import progress_bar
 from asr.synthesis import Voice, synthesize
 
@@ -212,8 +214,15 @@ def _in_processes(
         return
     # Forking a process whose torch has started threads may hang; a fresh one can not.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        yield from pool.map(write, jobs, chunksize=32)
+    with ProcessPoolExecutor(num_workers, context, _start_worker) as pool:
+        yield from pool.map(write, jobs, chunksize=16)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    with require_extra("train", "resampling audio"):
+        import torch
+    torch.set_num_threads(1)  # or every process would start as many threads as there are cores
 
 
 def _draw_voice(split: str, index: int, rng: np.random.Generator) -> Voice:
