@@ -35,7 +35,8 @@ class ModelEvaluation:
         speed = self.elapsed_s / max(self.audio_s, 1e-9)
         return [
             *self.report.lines(self.text_profile),
-            f"{self.audio_s:.0f} s of audio in {self.elapsed_s:.1f} s, real-time factor {speed:.4f}",
+            f"{self.audio_s:.0f} s of audio in {self.elapsed_s:.1f} s: "
+            f"real-time factor {speed:.4f}",
         ]
 
     def write(self, path: Path) -> None:

@@ -18,7 +18,11 @@ from rich.progress import (
 
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar that vanishes when done; gives the function that advances it by one."""
+    """A bar that vanishes when done; gives the function that advances it by one.
+
+    Nothing is printed where standard error is not a terminal.
+    """
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -26,6 +30,8 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(label, total=total)
         yield lambda: progress.advance(task)

@@ -78,7 +78,7 @@ def test_wrong_settings_are_named(assignment: str, message: str) -> None:
 def test_a_value_is_not_a_section(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('name = "x"\n')
-    with pytest.raises(ConfigError, match="`name` in 'name.inner=1' is a value, not a section"):
+    with pytest.raises(ConfigError, match=r"`name` in 'name\.inner=1' is a value, not a section"):
         load_options(OuterConfig, path, ["name.inner=1"])
 
 

@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 OutputFormat = Literal["text", "jsonl"]
 
-AUDIO_SUFFIXES = frozenset(
-    {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".raw", ".sph"}
-    | {".w64", ".wav"}
-)
-"""What a directory is searched for; a file named outright may have any suffix."""
-
-
 def transcribe(
     files: Annotated[
         list[str],
@@ -84,14 +77,18 @@ def transcribe(
 def expand(names: Sequence[str]) -> list[str]:
     """Directories and globs as the files they mean, in sorted order; `-` and files as they are.
 
+    A directory is searched for the usual suffixes; a file named outright may have any.
+
     Raises:
         DataError: A directory holds no audio, or a glob matches nothing.
     """
+    from asr.corpora.layout import find_audio
+
     paths: list[str] = []
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+            found = find_audio(path)
         elif name != "-" and not path.exists() and any(mark in name for mark in "*?["):
             found = sorted(Path(path.anchor or ".").glob(name.removeprefix(path.anchor)))
         else:

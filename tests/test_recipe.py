@@ -1,0 +1,164 @@
+"""Recipes: stages in order, skipped when done, done again when asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import soundfile
+from tones import PITCHES_HZ, RATE_HZ, tone_utterance
+
+from asr.config import load_options
+from asr.experiment import ExperimentConfig
+from asr.recipe import STAGES
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+RUN = """
+from pathlib import Path
+from asr.recipe import Recipe, main
+main(Recipe(Path(__file__).parent, corpus="folder", folder="tones"))
+"""
+
+CONFIG = """
+[features]
+sample_rate_hz = 8000
+num_mels = 20
+[tokens]
+kind = "word"
+[model]
+subsampling = 4
+conv_channels = 4
+num_layers = 1
+units = 24
+[batching]
+max_batch_s = 4.0
+num_workers = 0
+[optim]
+learning_rate = 2e-2
+[training]
+epochs = 3
+device = "cpu"
+num_threads = 1
+log_every = 2
+"""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A recipe's folder and the directory of its corpus."""
+
+    recipe: Path
+    corpora: Path
+
+    def run(self, *arguments: str, corpora: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if key != "ASR_CORPORA"}
+        command = [sys.executable, str(self.recipe / "run.py"), *arguments]
+        if corpora:
+            command += ["--corpora", str(self.corpora)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("recipe")
+    folder = root / "corpora" / "tones"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for index in range(80):
+        words = [str(word) for word in generator.choice(list(PITCHES_HZ), generator.integers(1, 5))]
+        soundfile.write(folder / f"u{index}.wav", tone_utterance(words, generator), RATE_HZ)
+        (folder / f"u{index}.txt").write_text(" ".join(words))
+    recipe = root / "tones"
+    recipe.mkdir()
+    (recipe / "run.py").write_text(RUN)
+    (recipe / "config.toml").write_text(CONFIG)
+    return Tree(recipe, root / "corpora")
+
+
+@pytest.fixture(scope="module")
+def first(tree: Tree) -> subprocess.CompletedProcess[str]:
+    return tree.run()
+
+
+def stages_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("[")]
+
+
+def test_it_runs_end_to_end(first: subprocess.CompletedProcess[str], tree: Tree) -> None:
+    assert first.returncode == 0, first.stderr
+    assert stages_of(first) == [f"[{stage}]" for stage in STAGES]
+    assert "%WER " in first.stdout
+    assert "asr transcribe --model" in first.stdout
+    run = tree.recipe / "runs" / "default"
+    for name in ("model.safetensors", "curves.png", "alignment.png", "test.result.json"):
+        assert (run / name).exists(), name
+    rows = (run / "test.hypotheses.jsonl").read_text().splitlines()
+    assert len(rows) == len((tree.recipe / "data/default/test.jsonl").read_text().splitlines())
+
+
+def test_finished_stages_are_skipped(first: subprocess.CompletedProcess[str], tree: Tree) -> None:
+    again = tree.run()
+    assert again.returncode == 0, again.stderr
+    skipped = [f"[{stage}] done before, skipped" for stage in STAGES[:-1]]
+    assert stages_of(again) == [*skipped, "[report]"]
+    assert again.stdout.splitlines()[:5] == first.stdout.splitlines()[:5]
+
+
+def test_a_stage_is_done_again_when_named(
+    first: subprocess.CompletedProcess[str], tree: Tree
+) -> None:
+    result = tree.recipe / "runs/default/test.result.json"
+    before = json.loads(result.read_text())["words"]
+    result.write_text("{}")
+    again = tree.run("--stage", "evaluate", "--stop-stage", "evaluate")
+    assert stages_of(again) == ["[evaluate]"]
+    assert json.loads(result.read_text())["words"] == before
+
+
+def test_other_settings_make_another_run(
+    first: subprocess.CompletedProcess[str], tree: Tree
+) -> None:
+    done = tree.run("--set", "training.epochs=1", "--stop-stage", "train")
+    assert done.returncode == 0, done.stderr
+    assert (tree.recipe / "runs" / "default,training.epochs=1" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--stage", "trian"), "error: unknown stage 'trian'"),
+        (("--stage", "report", "--stop-stage", "train"), "comes after --stop-stage train"),
+        (("--set", "model.unitz=3"), "hint: did you mean `units`?"),
+        (("--set", "corpus.wings=3"), "wings"),
+    ],
+)
+def test_wrong_arguments_are_explained(
+    tree: Tree, arguments: tuple[str, ...], message: str
+) -> None:
+    done = tree.run(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_recipe_without_its_corpus_says_what_to_do(tree: Tree, tmp_path: Path) -> None:
+    done = tree.run("--data-dir", str(tmp_path), corpora=False)
+    assert done.returncode == 1
+    assert "hint: --corpora DIR or ASR_CORPORA=DIR, with the corpus in DIR/tones" in done.stderr
+
+
+@pytest.mark.parametrize("recipe", sorted(path.parent for path in RECIPES.glob("*/run.py")))
+def test_every_recipe_is_thin_and_complete(recipe: Path) -> None:
+    names = {path.name for path in recipe.iterdir()}
+    assert {"run.py", "config.toml", "README.md", "RESULTS.md"} <= names
+    assert len((recipe / "run.py").read_text().splitlines()) <= 40
+    load_options(ExperimentConfig, recipe / "config.toml")
+    assert f"python recipes/{recipe.name}/run.py" in (recipe / "README.md").read_text()
