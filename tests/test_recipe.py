@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from tones import PITCHES_HZ, RATE_HZ, tone_utterance
@@ -66,8 +67,6 @@ class Tree:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    import numpy as np
-
     root = tmp_path_factory.mktemp("recipe")
     folder = root / "corpora" / "tones"
     folder.mkdir(parents=True)
@@ -153,6 +152,41 @@ def test_a_recipe_without_its_corpus_says_what_to_do(tree: Tree, tmp_path: Path)
     done = tree.run("--data-dir", str(tmp_path), corpora=False)
     assert done.returncode == 1
     assert "hint: --corpora DIR or ASR_CORPORA=DIR, with the corpus in DIR/tones" in done.stderr
+
+
+LIBRISPEECH_SUBSETS = {"train-clean-100": 40, "dev-clean": 6, "test-clean": 6, "test-other": 6}
+
+
+def write_librispeech(root: Path) -> None:
+    """Tones in LibriSpeech's official tree: SUBSET/SPEAKER/CHAPTER/*.flac and one .trans.txt."""
+    generator = np.random.default_rng(0)
+    for speaker, (subset, count) in enumerate(LIBRISPEECH_SUBSETS.items(), start=100):
+        chapter = root / subset / str(speaker) / "7"
+        chapter.mkdir(parents=True)
+        lines = []
+        for number in range(count):
+            words = [str(word) for word in generator.choice(list(PITCHES_HZ), 3)]
+            name = f"{speaker}-7-{number:04d}"
+            soundfile.write(chapter / f"{name}.flac", tone_utterance(words, generator), RATE_HZ)
+            lines.append(f"{name} {' '.join(words).upper()}\n")
+        (chapter / f"{speaker}-7.trans.txt").write_text("".join(lines))
+
+
+def test_librispeech_runs_on_a_small_tree_in_the_official_layout(tmp_path: Path) -> None:
+    """The recipe as shipped, its model made small: subword tokens, masks, averaging, two tests."""
+    write_librispeech(tmp_path / "corpora" / "LibriSpeech")
+    sets = ["features.sample_rate_hz=8000", "features.num_mels=20", "tokens.vocab_size=12"]
+    sets += ["model.num_layers=1", "model.units=16", "model.conv_channels=4"]
+    sets += ["batching.num_workers=0", "batching.max_batch_s=10", "training.device=cpu"]
+    sets += ["training.epochs=2", "training.num_threads=1"]
+    command = [sys.executable, str(RECIPES / "librispeech" / "run.py")]
+    command += ["--corpora", str(tmp_path / "corpora"), "--run-dir", str(tmp_path / "run")]
+    command += ["--data-dir", str(tmp_path / "data")]
+    command += [part for item in sets for part in ("--set", item)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "test-clean:\n%WER " in done.stdout
+    assert "test-other:\n%WER " in done.stdout
 
 
 @pytest.mark.parametrize("recipe", sorted(path.parent for path in RECIPES.glob("*/run.py")))
