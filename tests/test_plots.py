@@ -163,6 +163,13 @@ def test_runs_that_have_hardly_begun(tmp_path: Path, records: list[dict[str, Any
     assert plot_run(write_run(tmp_path / "run", records)).read_bytes().startswith(PNG)
 
 
+def test_what_is_not_finite_is_a_gap(tmp_path: Path, drawn: list[Figure]) -> None:
+    records = [dev_line(step, 0.5) | {"dev_loss": loss} for step, loss in ((1, math.inf), (2, 3))]
+    plot_run(write_run(tmp_path / "run", records))
+    line = drawn[0].axes[0].get_lines()[0]
+    assert line.get_ydata().tolist() == pytest.approx([math.nan, 3.0], nan_ok=True)
+
+
 def test_a_name_with_dollars_is_no_formula(tmp_path: Path, drawn: list[Figure]) -> None:
     plot_run(write_run(tmp_path / "$run_{$", RECORDS))
     assert drawn[0].get_suptitle().startswith("$run_{$: ")
@@ -295,6 +302,8 @@ def test_words_stand_where_they_were_said(tmp_path: Path, drawn: list[Figure]) -
     assert np.array_equal(np.asarray(shown.get_array()), features.T)
     assert mels.get_xlim() == pytest.approx((0, 1))
     envelope = wave.collections[0].get_paths()[0].vertices
+    assert shown.origin == "lower"
+    assert envelope[:, 0].max() == pytest.approx(1.0, abs=1e-3)
     assert envelope[:, 1].max() == pytest.approx(samples.max())
     assert envelope[:, 1].min() == pytest.approx(samples.min())
 
@@ -338,6 +347,7 @@ def test_silence_no_words_and_a_long_recording(tmp_path: Path, drawn: list[Figur
         (np.zeros(9), np.zeros((4, 3)), [("a", 0.3, 0.2)], "word 'a' must have .* 0.3, 0.2"),
         (np.zeros(9), np.zeros((4, 3)), [("a", -0.1, 0.2)], "word 'a' must have"),
         (np.zeros(9), np.zeros((4, 3)), [("a", 0.0, math.nan)], "word 'a' must have"),
+        (np.zeros(9), np.zeros((4, 3)), [("a", 0.0, math.inf)], "word 'a' must have"),
     ],
 )
 def test_wrong_utterances_are_refused(
