@@ -141,8 +141,7 @@ _LETTERS = _LetterTable()
 
 
 def _keep_letters(text: str) -> str:
-    # Two apostrophes are a quotation mark, so they end a word.
-    words = text.translate(_LETTERS).replace("''", " ").split()
+    words = text.translate(_LETTERS).split()
     return " ".join(filter(None, map(_trim_word, words)))
 
 

@@ -25,6 +25,7 @@ from asr.audio import (
     to_mono,
     write_audio,
 )
+from asr.audio.mp3 import check_length_known
 from asr.errors import DataError
 
 RATE_HZ = 16_000
@@ -116,6 +117,14 @@ def test_a_file_that_is_cut_off(
     assert "cut off" in str(error) or fraction == 0.01
 
 
+def test_a_stereo_file_that_is_cut_off(tmp_path: Path) -> None:
+    # libsndfile gives the samples that are there, without an error.
+    path = _write(tmp_path / "a.mp3", np.stack([NOISE, NOISE[::-1]], axis=1))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    _refused(path, "cut off: only")
+
+
 @given(data=st.data())
 def test_flac_is_never_silently_short(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -180,6 +189,17 @@ def test_an_mp3_of_unknown_length(tmp_path: Path) -> None:
     # libsndfile, left alone, ends it after the wrong number of samples.
     assert abs(soundfile.info(path).frames - len(NOISE)) > RATE_HZ // 2
     _refused(path, "has a variable bit rate and does not say how long it is")
+
+
+def test_mp3_frames_are_followed_over_their_padding(tmp_path: Path) -> None:
+    # ISO 11172-3: 1,152 samples of 128 kbit/s at 44.1 kHz take 417 bytes, and one of padding.
+    path = tmp_path / "a.mp3"
+    first, second = b"\xff\xfb\x92\x00".ljust(418, b"\0"), b"\xff\xfb\x50\x00".ljust(208, b"\0")
+    path.write_bytes(first * 3)
+    check_length_known(path)
+    path.write_bytes(first * 3 + second)
+    with pytest.raises(DataError, match="variable bit rate"):
+        check_length_known(path)
 
 
 def test_an_mp3_of_constant_bit_rate_needs_no_tag(tmp_path: Path) -> None:

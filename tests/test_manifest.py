@@ -350,6 +350,13 @@ def test_repeated_letters_need_a_frame_for_the_blank_between(audio: Path) -> Non
     ]
 
 
+def test_whole_frames_are_not_lost_to_rounding(audio: Path) -> None:
+    assert 0.29 * 100 < 29
+    tokenizer = build_tokenizer(TokensConfig(), ["ab"])
+    fits = Utterance("a", audio, 0.29, "ab" * 14 + "a")
+    assert check_manifest([fits], tokenizer=tokenizer, frame_rate_hz=100) == []
+
+
 def test_transcripts_are_normalised_before_they_are_checked(audio: Path) -> None:
     tokenizer = build_tokenizer(TokensConfig(), ["yes"])
     checked = [Utterance("a", audio, 1.0, "YES!")]

@@ -91,6 +91,8 @@ def test_every_code_point_is_stable_inside_a_word(profile: str) -> None:
         ("3 apples, ٣", "letters", None, "3 apples ٣"),
         ("co\u00adoperate", "letters", None, "cooperate"),
         ("I ❤\ufe0f NY \U0001f600", "letters", None, "i ny"),
+        ("葛\U000e0100城", "letters", None, "葛城"),
+        ("!\u0301a", "letters", None, "a"),
         ("a_b/c", "letters", None, "a b c"),
         ("…", "letters", None, ""),
         # White space of every kind, byte-order marks.

@@ -88,7 +88,6 @@ def train_bpe(texts: Sequence[str], vocab_size: int) -> BpeModel:
             vocab_size=vocab_size,
             character_coverage=1.0,
             normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
             max_sentence_length=_MAX_SENTENCE_BYTES,
             unk_id=_UNKNOWN_ID,
             bos_id=-1,
