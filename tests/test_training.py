@@ -164,6 +164,17 @@ def test_a_used_directory_needs_resume(
         train(config_of(tones), finished[0])
 
 
+def test_a_directory_in_use_is_refused(tones: dict[str, Any], tmp_path: Path) -> None:
+    process = run_process(tones, tmp_path)
+    wait_for_step(tmp_path, 2, process)
+    try:
+        with pytest.raises(ConfigError, match="another process trains in"):
+            train(config_of(tones), tmp_path, resume=True)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_resuming_with_other_settings_names_them(
     finished: tuple[Path, TrainingResult], tones: dict[str, Any]
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from asr.batching import Batch
@@ -39,6 +40,7 @@ from asr.training.validation import Validator
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+LOCK_FILE = "lock"
 _CHECKPOINT_FACTOR = 12
 """Bytes a run may need for each byte of weights: state (weights, two moments, average) twice while
 it is replaced, the best few, the model."""
@@ -67,14 +69,15 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
             checkpoint starts anew.
 
     Raises:
-        ConfigError: The directory holds another run, or resuming with other settings.
+        ConfigError: The directory holds another run, or resuming with other settings, or another
+            process trains in it.
         DataError: A manifest, its audio or transcripts cannot be used; the disk is full.
         TrainingError: A loss is not finite, or there is too little disk space.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
     """
     _check_run_dir(config, run_dir, resume)
     device = choose_device(config.training.device)
-    with _cpu_threads(config.training.num_threads):
+    with _alone_in(run_dir), _cpu_threads(config.training.num_threads):
         return _Run(config, run_dir, device).train()
 
 
@@ -219,6 +222,22 @@ def _check_disk(run_dir: Path, model: AcousticModel) -> None:
             f"{run_dir} has {free / 1e6:.0f} MB free, checkpoints may need {needed / 1e6:.0f} MB",
             hint="free some space, or choose --run-dir on another disk",
         )
+
+
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    """Hold the directory's lock, which the system takes back however a process ends."""
+    lock = FileLock(run_dir / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"another process trains in {run_dir}", hint="wait for it, or name another directory"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
