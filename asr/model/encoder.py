@@ -55,7 +55,7 @@ class TorchLayer(nn.Module):
     Packed sequences keep padding out on a GPU (cuDNN). On a CPU the packed LSTM is 1.7 to 2.3
     times slower, forward and backward, than the unpacked one, which oneDNN computes: there the
     two directions run apart, unpacked, the second over utterances turned around within their own
-    lengths, so that both meet the padding last. The result is the same.
+    lengths, so that both meet the padding last. The result is the same (tools/bench_lstm.py).
     """
 
     def __init__(self, input_size: int, config: ModelConfig) -> None:
@@ -89,6 +89,7 @@ class TorchLayer(nn.Module):
         return self._both_directions(sequences.frames, sequences.lengths)
 
     def _both_directions(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        assert isinstance(self.rnn, nn.LSTM), "torch.lstm crashes on the weights of an RNN"
         weights = [getattr(self.rnn, name) for name in self.rnn._flat_weights_names]
         half = len(weights) // 2
         forward = self._one_direction(frames, weights[:half])
