@@ -19,9 +19,9 @@ PACKAGE = ROOT / "asr"
 LAYERS = (
     {"errors"},
     # Each of these stands alone: no audio, no tensors.
-    {"files", "config", "ctc", "lm", "progress", "transcripts", "wer"},
+    {"files", "config", "ctc", "progress", "transcripts", "wer"},
     # One subject each, with its options. Scoring compares texts, whoever recognised them.
-    {"text", "tokens", "audio", "optim", "evaluation", "plots"},
+    {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots"},
     # Manifests check audio against tokens; synthesis makes audio.
     {"manifest", "synthesis"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.

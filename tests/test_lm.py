@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lm_files import GOLDEN
 
 from asr.lm import LanguageModel, ZeroLM
+from asr.lm.arpa import read_arpa
 
-MODELS = [ZeroLM()]
+MODELS: list[LanguageModel[Any]] = [ZeroLM(), read_arpa(GOLDEN / "commands.o3.arpa")]
 SEQUENCES: list[tuple[int, ...]] = [(), (1,), (3, 1, 1, 2)]
 
 

@@ -1,0 +1,205 @@
+"""ARPA files of back-off n-gram models: any order, plain or gzip.
+
+The format has log10 values; they become natural logarithms here, once. Reading takes what KenLM,
+SRILM, IRSTLM and MITLM write: any text before `\\data\\`, `<unk>` or not, missing back-offs. It
+checks the rest, and names the line that is wrong.
+
+References:
+    ngram-format(5) of SRILM; Heafield (2011).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+
+from asr.errors import DataError
+from asr.lm.ngram import NgramModel
+from asr.lm.trie import DuplicateNgramError, OrderTable, model_from_tables
+
+LN_10 = math.log(10.0)
+MAX_ORDER = 32
+# A longer line is no n-gram; the bound keeps a hostile file from filling memory with one line.
+MAX_LINE_BYTES = 1 << 16
+BLOCK_BYTES = 1 << 22
+GZIP_MAGIC = b"\x1f\x8b"
+# SRILM writes -99 for a probability of 0; a value far beyond says the file is damaged.
+MIN_LOG10 = -1e6
+COUNT_LINE = re.compile(rb"ngram\s+(\d{1,3})\s*=\s*(\d{1,18})")
+
+
+@dataclass
+class _Section:
+    """What one `\\n-grams:` section holds."""
+
+    order: int
+    num_announced: int
+    ids: array[int] = field(default_factory=lambda: array("i"))
+    log_probs: array[float] = field(default_factory=lambda: array("f"))
+    backoffs: array[float] = field(default_factory=lambda: array("f"))
+    lines: array[int] = field(default_factory=lambda: array("q"))
+
+    def table(self) -> OrderTable:
+        """The section as arrays in natural logarithms."""
+        return OrderTable(
+            np.array(self.ids, np.int32).reshape(-1, self.order),
+            np.array(self.log_probs, np.float32) * np.float32(LN_10),
+            np.array(self.backoffs, np.float32) * np.float32(LN_10),
+        )
+
+
+def read_arpa(path: Path) -> NgramModel:
+    """Read an ARPA file; gzip is recognised by its first bytes.
+
+    Raises:
+        DataError: The file cannot be read, or is malformed; the message has the line number.
+    """
+    try:
+        with open_maybe_gzip(path) as stream:
+            return _ArpaReader(path, stream).read()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged gzip data: {error}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def open_maybe_gzip(path: Path) -> IO[bytes]:
+    """Open a file for reading bytes, through gzip where it begins as gzip data does."""
+    with path.open("rb") as stream:
+        magic = stream.read(2)
+    return cast("IO[bytes]", gzip.open(path)) if magic == GZIP_MAGIC else path.open("rb")
+
+
+class _ArpaReader:
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self._path = path
+        self._line_number = 0
+        self._ids: dict[bytes, int] = {}
+        self._lines = self._split_lines(stream)
+
+    def read(self) -> NgramModel:
+        sections = self._read_header()
+        for section in sections:
+            following = self._read_section(section)
+            last = section.order == len(sections)
+            expected = b"\\end\\" if last else b"\\%d-grams:" % (section.order + 1)
+            if following != expected:
+                raise self._error(f"expected {expected.decode()}, got {_shown(following)}")
+        words = list(self._ids)
+        try:
+            return model_from_tables(words, [section.table() for section in sections])
+        except DuplicateNgramError as error:
+            section = sections[error.order - 1]
+            first, second = sorted(section.lines[row] for row in error.rows)
+            raise self._error(f"the {error.order}-gram of line {first} again", second) from None
+
+    def _split_lines(self, stream: IO[bytes]) -> Iterator[bytes]:
+        """Lines without their ends; counts them in `_line_number`."""
+        rest = b""
+        while block := stream.read(BLOCK_BYTES):
+            lines = (rest + block).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                self._line_number += 1
+                yield line
+            if len(rest) > MAX_LINE_BYTES:
+                self._line_number += 1
+                raise self._error(f"a line of more than {MAX_LINE_BYTES} bytes")
+        self._line_number += 1
+        if rest:
+            yield rest
+
+    def _error(self, problem: str, line: int | None = None) -> DataError:
+        return DataError(
+            f"{self._path}, line {line or self._line_number}: {problem}",
+            hint="expected an n-gram model in ARPA format",
+        )
+
+    def _next_line(self) -> bytes:
+        """The next line that is not blank, stripped.
+
+        Raises:
+            DataError: There is none.
+        """
+        for line in self._lines:
+            if stripped := line.strip():
+                return stripped
+        raise self._error("the file ends too early")
+
+    def _read_header(self) -> list[_Section]:
+        while self._next_line() != b"\\data\\":
+            pass
+        sections: list[_Section] = []
+        while match := COUNT_LINE.fullmatch(line := self._next_line()):
+            order, count = int(match[1]), int(match[2])
+            if order != len(sections) + 1 or order > MAX_ORDER:
+                raise self._error(f"expected `ngram {len(sections) + 1}=…`, got {_shown(line)}")
+            sections.append(_Section(order, count))
+        if not sections:
+            raise self._error(f"expected `ngram 1=…`, got {_shown(line)}")
+        if line != b"\\1-grams:":
+            raise self._error(f"expected \\1-grams:, got {_shown(line)}")
+        return sections
+
+    def _read_section(self, section: _Section) -> bytes:
+        """Fill one section; returns the line after it, which begins with a backslash."""
+        while not (line := self._next_line()).startswith(b"\\"):
+            if len(section.lines) == section.num_announced:
+                raise self._error(
+                    f"more {section.order}-grams than the {section.num_announced} announced"
+                )
+            try:
+                self._read_ngram(line, section)
+            except ValueError:
+                raise self._error(f"cannot read a number in {_shown(line)}") from None
+            section.lines.append(self._line_number)
+        if len(section.lines) != section.num_announced or not self._ids:
+            raise self._error(
+                f"{len(section.lines)} {section.order}-grams where {section.num_announced} were "
+                "announced"
+            )
+        return line
+
+    def _read_ngram(self, line: bytes, section: _Section) -> None:
+        order = section.order
+        fields = line.split()
+        if len(fields) not in (order + 1, order + 2):
+            raise self._error(f"expected a number and {order} words, got {_shown(line)}")
+        log_prob = float(fields[0])
+        backoff = float(fields[order + 1]) if len(fields) == order + 2 else 0.0
+        if not MIN_LOG10 <= log_prob <= 0:
+            raise self._error(f"{log_prob} is not the logarithm of a probability")
+        if not MIN_LOG10 <= backoff <= -MIN_LOG10:
+            raise self._error(f"{backoff} is not the logarithm of a back-off weight")
+        if order == 1:
+            self._add_word(fields[1], section)
+        try:
+            section.ids.extend([self._ids[word] for word in fields[1 : order + 1]])
+        except KeyError as error:
+            raise self._error(f"{_shown(error.args[0])} is not among the unigrams") from None
+        section.log_probs.append(log_prob)
+        section.backoffs.append(backoff)
+
+    def _add_word(self, word: bytes, section: _Section) -> None:
+        if word in self._ids:
+            first = section.lines[self._ids[word]]
+            raise self._error(f"the unigram {_shown(word)} of line {first} again")
+        try:
+            word.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self._error(f"{_shown(word)} is not UTF-8") from None
+        self._ids[word] = len(self._ids)
+
+
+def _shown(text: bytes) -> str:
+    shown = text[:60].decode("utf-8", errors="backslashreplace")
+    return repr(shown + "…" if len(text) > 60 else shown)

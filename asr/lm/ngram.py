@@ -1,0 +1,137 @@
+"""Back-off n-gram models of words: immutable, queried in compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from asr.errors import DataError
+from asr.lm.tables import Array, NgramTables, advance, is_state, score_words
+
+__all__ = ["NgramModel", "NgramTables", "advance"]
+
+BOS, EOS, UNK = "<s>", "</s>", "<unk>"
+# SRILM and some converters write it in capitals; KenLM reads both too.
+UNK_NAMES = (UNK, "<UNK>")
+SENTENCE_BREAK = -2
+
+
+@dataclass(frozen=True, eq=False)
+class NgramModel:
+    """A word n-gram model; its tokens are its own word ids, its states nodes of its tables.
+
+    Attributes:
+        order: Length of the longest n-grams, at least 1.
+        tables: The arrays, for compiled code.
+        order_ends: (order,) For each order, the number of the node after its last.
+        vocabulary: The words joined with line feeds, UTF-8; word w is line w.
+    """
+
+    order: int
+    tables: NgramTables
+    order_ends: tuple[int, ...]
+    vocabulary: bytes
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """Words by id, including the sentence marks and `<unk>` where the model has them."""
+        return tuple(self.vocabulary.decode("utf-8").split("\n"))
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return dict(zip(self.words, range(len(self.words)), strict=True))
+
+    def id_of(self, word: str) -> int:
+        """Id of a word; -1 where the model does not have it."""
+        return self._ids.get(word, -1)
+
+    @cached_property
+    def bos_id(self) -> int:
+        """Id of `<s>`, or -1."""
+        return self.id_of(BOS)
+
+    @cached_property
+    def eos_id(self) -> int:
+        """Id of `</s>`, or -1."""
+        return self.id_of(EOS)
+
+    @property
+    def unk_id(self) -> int:
+        """Id of `<unk>`, or -1."""
+        return self.tables.unk_id
+
+    @cached_property
+    def start_state(self) -> int:
+        """State at the beginning of a sentence; 0 where the model has no `<s>`."""
+        node = self.bos_id + 1
+        return node if is_state(self.tables, node) else 0
+
+    @property
+    def num_ngrams(self) -> tuple[int, ...]:
+        """Number of n-grams of each order, from unigrams on."""
+        starts = (1, *self.order_ends[:-1])
+        return tuple(end - start for start, end in zip(starts, self.order_ends, strict=True))
+
+    def start(self) -> int:
+        """State before the first word."""
+        return self.start_state
+
+    def score(self, state: int, token: int) -> tuple[float, int]:
+        """Natural log-probability of the word with id `token`, and the state after it."""
+        log_prob, new_state = advance(self.tables, state, token)
+        return float(log_prob), int(new_state)
+
+    def finish(self, state: int) -> float:
+        """Natural log-probability of `</s>`; 0 where the model has no such word."""
+        return self.score(state, self.eos_id)[0] if self.eos_id >= 0 else 0.0
+
+    def word_log_probs(self, words: Sequence[str]) -> list[float]:
+        """Natural log-probabilities of the words of one sentence, and last that of its end."""
+        ids = [self.id_of(word) for word in words]
+        ids += [self.eos_id] if self.eos_id >= 0 else []
+        return [float(value) for value in self.score_ids(np.array(ids, np.int64))]
+
+    def score_ids(self, ids: Array) -> Array:
+        """Natural log-probability of every word of a text, at compiled speed.
+
+        Args:
+            ids: (num_words,) int64 word ids, -1 for unknown; a sentence begins at index 0 and
+                after each `SENTENCE_BREAK`, which itself scores 0. Ends are words like others.
+
+        Returns:
+            (num_words,) float64.
+        """
+        log_probs, states = np.empty(ids.size), np.empty(ids.size, np.int64)
+        score_words(self.tables, self.start_state, ids, log_probs, states)
+        return log_probs
+
+    def sentence_log_prob(self, words: Sequence[str]) -> float:
+        """Natural log-probability of a sentence and its end."""
+        return sum(self.word_log_probs(words))
+
+
+def freeze_model(
+    tables: NgramTables, order_ends: Sequence[int], words: Sequence[bytes]
+) -> NgramModel:
+    """A model of finished tables, which are made read-only.
+
+    Raises:
+        DataError: A word is not UTF-8.
+    """
+    for array in tables[:5]:
+        array.setflags(write=False)
+    vocabulary = b"\n".join(words)
+    try:
+        vocabulary.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"a word of the language model is not UTF-8: {error}") from None
+    return NgramModel(len(order_ends), tables, tuple(order_ends), vocabulary)
+
+
+def unk_index(words: Sequence[bytes]) -> int:
+    """Index of the word for all unknown words, or -1."""
+    names = [name.encode() for name in UNK_NAMES]
+    return next((words.index(name) for name in names if name in words), -1)

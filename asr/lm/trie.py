@@ -1,0 +1,146 @@
+"""From lists of n-grams, in any order of lines, to the arrays of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.errors import DataError
+from asr.lm.ngram import NgramModel, freeze_model, unk_index
+from asr.lm.tables import Array, NgramTables, fill_links
+
+MAX_NODES = 2**31 - 2
+
+
+@dataclass(frozen=True)
+class OrderTable:
+    """The n-grams of one order.
+
+    Attributes:
+        ids: (num_ngrams, order) int32 word ids.
+        log_probs: (num_ngrams,) float32, natural.
+        backoffs: (num_ngrams,) float32, natural; 0 where there is none.
+    """
+
+    ids: Array
+    log_probs: Array
+    backoffs: Array
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One order of the trie; `parents` counts within the order below, from 0."""
+
+    words: Array
+    parents: Array
+    log_probs: Array
+    backoffs: Array
+
+
+class DuplicateNgramError(DataError):
+    """The same n-gram twice; `rows` says where in its table."""
+
+    def __init__(self, order: int, rows: tuple[int, int]) -> None:
+        super().__init__(f"the same {order}-gram is listed twice")
+        self.order, self.rows = order, rows
+
+
+def model_from_tables(words: Sequence[bytes], tables: Sequence[OrderTable]) -> NgramModel:
+    """Build a model.
+
+    Args:
+        words: The vocabulary by id; distinct. Unigram w of the first table is word w.
+        tables: One per order, from unigrams on; rows in any order. An n-gram whose first words
+            are not listed themselves is kept: queries go through a node of probability as backed
+            off and back-off weight 1.
+
+    Raises:
+        DuplicateNgramError: An n-gram is listed twice.
+        DataError: More n-grams than 32 bits count.
+    """
+    complete = _with_prefixes(tables)
+    if 1 + sum(len(table.ids) for table in complete) > MAX_NODES:
+        raise DataError(f"the language model has more than {MAX_NODES} n-grams")
+    levels: list[_Level] = []
+    for table in complete:
+        levels.append(_level(table, levels))
+    return _assemble(words, levels)
+
+
+def _with_prefixes(tables: Sequence[OrderTable]) -> list[OrderTable]:
+    """The tables, and the missing beginnings of their n-grams with log-probability NaN."""
+    complete = list(tables)
+    for index in range(len(tables) - 1, 1, -1):
+        longer, shorter = complete[index], complete[index - 1]
+        prefixes = _distinct_rows(longer.ids[:, :-1])
+        missing = prefixes[~_contains(shorter.ids, prefixes)]
+        if len(missing):
+            complete[index - 1] = OrderTable(
+                np.concatenate([shorter.ids, missing]),
+                np.concatenate([shorter.log_probs, np.full(len(missing), np.nan, np.float32)]),
+                np.concatenate([shorter.backoffs, np.zeros(len(missing), np.float32)]),
+            )
+    return complete
+
+
+def _sort_order(ids: Array) -> Array:
+    """Row order that sorts by the first word, then the second, and so on; stable."""
+    return np.lexsort(tuple(ids[:, column] for column in reversed(range(ids.shape[1]))))
+
+
+def _distinct_rows(ids: Array) -> Array:
+    ids = ids[_sort_order(ids)]
+    return ids[np.concatenate([[True], (ids[1:] != ids[:-1]).any(axis=1)])] if len(ids) else ids
+
+
+def _contains(ids: Array, wanted: Array) -> Array:
+    """(num_wanted,) bool: whether each row of `wanted`, which are distinct, is one of `ids`."""
+    both = np.concatenate([ids, wanted])
+    order = _sort_order(both)
+    equal = np.concatenate([[False], (both[order][1:] == both[order][:-1]).all(axis=1)])
+    found = np.zeros(len(both), bool)
+    found[order] = equal
+    return found[len(ids) :]
+
+
+def _level(table: OrderTable, levels: Sequence[_Level]) -> _Level:
+    order_length = table.ids.shape[1]
+    order = np.arange(len(table.ids)) if order_length == 1 else _sort_order(table.ids)
+    ids = table.ids[order]
+    equal = np.flatnonzero((ids[1:] == ids[:-1]).all(axis=1))
+    if equal.size:
+        rows = (int(order[equal[0]]), int(order[equal[0] + 1]))
+        raise DuplicateNgramError(order_length, rows)
+    parents = np.zeros(len(ids), np.int64)
+    for depth, level in enumerate(levels):
+        keys = (level.parents << 32) | level.words
+        parents = np.searchsorted(keys, (parents << 32) | ids[:, depth])
+    return _Level(
+        ids[:, -1].astype(np.int64), parents, table.log_probs[order], table.backoffs[order]
+    )
+
+
+def _assemble(words: Sequence[bytes], levels: Sequence[_Level]) -> NgramModel:
+    ends = np.cumsum([1] + [level.words.size for level in levels])
+    starts = [0, *ends[:-1].tolist()]
+    parents = np.concatenate(
+        [[0]] + [level.parents + starts[depth] for depth, level in enumerate(levels)]
+    ).astype(np.int32)
+    num_inner = int(ends[-2])
+    children = np.bincount(parents[1:], minlength=num_inner)
+    log_probs = np.concatenate([[0.0]] + [level.log_probs for level in levels])
+    is_blank = np.isnan(log_probs)
+    tables = NgramTables(
+        word=np.concatenate([[-1]] + [level.words for level in levels]).astype(np.int32),
+        log_prob=np.where(is_blank, 0.0, log_probs).astype(np.float32),
+        backoff=np.concatenate([[0.0]] + [level.backoffs for level in levels[:-1]]).astype(
+            np.float32
+        ),
+        link=np.zeros(int(ends[-1]), np.int32),
+        first_child=np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.int32),
+        unk_id=unk_index(words),
+    )
+    fill_links(tables, parents, is_blank)
+    return freeze_model(tables, [int(end) for end in ends[1:]], words)
