@@ -5,12 +5,12 @@ Every reader gives `{utterance_id: text}` in file order, with the text as it sta
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 from asr.errors import DataError
+from asr.jsonl import parse_object
 
 Format = Literal["text", "kaldi", "jsonl", "trn"]
 _SUFFIXES: Mapping[str, Format] = {".jsonl": "jsonl", ".trn": "trn"}
@@ -122,12 +122,7 @@ def _parse_trn(line: str) -> tuple[str, str]:
 
 
 def _parse_json(line: str) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object with `id` and `text`, got {type(row).__name__}")
+    row = parse_object(line)
     for name in ("id", "text"):
         if not isinstance(row.get(name), str):
             raise ValueError(f"`{name}` must be a string, got {row.get(name)!r}")

@@ -99,7 +99,7 @@ def test_audio_root(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("{", "not JSON: "),
-        ("[1]", r"expected an object, got \[1\]"),
+        ("[1]", r"expected a JSON object, got \[1\]"),
         ('{"text": "a"}', "`audio_filepath` must be a string, got None"),
         ('{"audio_filepath": "", "text": "a"}', "`audio_filepath` is empty"),
         ('{"audio_filepath": "a.wav"}', "`text` must be a string, got None"),
@@ -109,7 +109,7 @@ def test_audio_root(tmp_path: Path) -> None:
             ".* must be a number of seconds",
         ),
         ('{"audio_filepath": "a.wav", "text": "", "offset": -1}', "`offset` must be 0 or more"),
-        ('{"audio_filepath": "a.wav", "text": "", "offset": NaN}', "`offset` must be 0 or more"),
+        ('{"audio_filepath": "a.wav", "text": "", "offset": NaN}', "NaN is not JSON"),
         (
             '{"audio_filepath": "a.wav", "text": "", "offset": true}',
             ".* must be a number of seconds",

@@ -185,7 +185,7 @@ class TestTranscripts:
             ("trn", "one ()\n", "line 1: does not end in `(id)`"),
             ("trn", "{ one / two } (a)\n", "line 1: alternations"),
             ("jsonl", '{"id": "a", "text": "x"}\n{"id": \n', "line 2: not JSON"),
-            ("jsonl", '["a"]\n', "line 1: expected an object with `id` and `text`, got list"),
+            ("jsonl", '["a"]\n', 'line 1: expected a JSON object, got ["a"]'),
             ("jsonl", '{"id": 7, "text": "x"}\n', "line 1: `id` must be a string, got 7"),
             ("jsonl", '{"id": "a"}\n', "line 1: `text` must be a string, got None"),
         ],

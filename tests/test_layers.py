@@ -19,9 +19,9 @@ PACKAGE = ROOT / "asr"
 LAYERS = (
     {"errors"},
     # Each of these stands alone: no audio, no tensors.
-    {"files", "config", "ctc", "progress", "transcripts", "wer"},
+    {"files", "config", "ctc", "jsonl", "progress", "wer"},
     # One subject each, with its options. Scoring compares texts, whoever recognised them.
-    {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots"},
+    {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots", "transcripts"},
     # Manifests check audio against tokens; synthesis makes audio.
     {"manifest", "synthesis"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
@@ -40,7 +40,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Loaded by scoring, preparing and `--help`: none may import torch when it is itself imported.
 TORCH_FREE = {
-    *("errors", "files", "config", "ctc", "lm", "progress", "transcripts", "wer"),
+    *("errors", "files", "config", "ctc", "jsonl", "lm", "progress", "transcripts", "wer"),
     *(
         "text",
         "tokens",

@@ -16,7 +16,6 @@ See https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/dat
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
@@ -28,6 +27,7 @@ from typing import Any, NamedTuple
 from asr.corpora.generic import GenericOptions, found, given_files
 from asr.corpora.layout import parse_lines, path_id
 from asr.corpora.listing import Entry, Importer, Listing
+from asr.jsonl import parse_object
 
 SUFFIXES = (".json", ".jsonl")
 
@@ -74,12 +74,7 @@ def find_nemo(source: Path, options: NemoOptions) -> Listing:
 
 
 def _parse(root: Path, line: str) -> Line:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} (column {error.colno})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"expected an object, got {line.strip()[:60]}")
+    value = parse_object(line)
     for key in ("audio_filepath", "text"):
         if not isinstance(value.get(key), str):
             raise ValueError(f"`{key}` must be a string, got {value.get(key)!r}")

@@ -15,6 +15,7 @@ from typing import Any
 from asr.audio import PcmFormat
 from asr.errors import DataError
 from asr.files import write_text_atomic
+from asr.jsonl import parse_object, shown
 from asr.manifest.utterance import Utterance
 
 _MAX_SHOWN = 5
@@ -127,13 +128,9 @@ def _first(problems: Sequence[str]) -> str:
 
 def _parse(line: str, folder: Path) -> Utterance:
     try:
-        values = _DECODER.decode(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except (RecursionError, ValueError):
-        raise DataError("not a manifest line: nested too deeply, or a number too long") from None
-    if not isinstance(values, dict):
-        raise DataError(f"expected a JSON object, got {_shown(values)}")
+        values = parse_object(line)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     _check_keys(values, _KINDS, _REQUIRED)
     for key in ("id", "text", "audio_path", "speaker"):
         if values.get(key) is not None and not _is_utf8(values[key]):
@@ -160,7 +157,7 @@ def _check_keys(
             known = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(kinds)}"
             raise DataError(f"unknown key `{inside}{key}`; {known}")
         if not _fits(value, kind):
-            raise DataError(f"`{inside}{key}` must be {kind}, got {_shown(value)}")
+            raise DataError(f"`{inside}{key}` must be {kind}, got {shown(value)}")
     for key in required:
         if key not in values:
             raise DataError(f"`{inside}{key}` is missing")
@@ -180,32 +177,11 @@ def _fits(value: Any, kind: str) -> bool:
     return value is None and kind == _KINDS["speaker"]
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _to_float(number: float) -> float:
     try:
         return float(number)
     except OverflowError:
         return math.inf
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
-        raise DataError(f"the key `{double}` occurs twice")
-    return values
-
-
-def _no_constant(name: str) -> float:
-    raise DataError(f"{name} is not JSON, and no duration")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_no_constant)
 
 
 def _is_utf8(text: str) -> bool:
