@@ -36,6 +36,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 DOTS_PER_INCH = 150
+MAX_NAME = 40  # characters of a run directory in the title; a longer name is cut
 # A longer waveform is drawn as its envelope: nobody sees more columns than pixels.
 ENVELOPE_COLUMNS = 4000
 CHARACTER_INCHES = 0.105  # width of a character at 10 points, gap included
@@ -213,7 +214,9 @@ def _run_title(run_dir: Path, records: Sequence[dict[str, Any]]) -> str:
     _, speeds = _series(records, "audio_s_per_s")
     if np.isfinite(speeds).any():
         parts.append(f"{np.nanmedian(speeds):,.0f} s of audio per second")
-    return f"{run_dir.resolve().name}: " + ", ".join(parts)
+    name = run_dir.resolve().name
+    shown = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+    return f"{shown}: " + ", ".join(parts)
 
 
 def plot_alignment(

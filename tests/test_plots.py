@@ -175,6 +175,11 @@ def test_a_name_with_dollars_is_no_formula(tmp_path: Path, drawn: list[Figure]) 
     assert drawn[0].get_suptitle().startswith("$run_{$: ")
 
 
+def test_a_long_name_is_cut(tmp_path: Path, drawn: list[Figure]) -> None:
+    plot_run(write_run(tmp_path / ("r" * 100), RECORDS))
+    assert drawn[0].get_suptitle().startswith("r" * 39 + "…: ")
+
+
 @pytest.mark.parametrize("tail", ['{"step": 310, "train_l', '{"step": 310, "train_loss": 1.0}'])
 def test_the_torn_last_line_of_a_live_run_is_left_out_and_said(
     tmp_path: Path, tail: str, caplog: pytest.LogCaptureFixture
