@@ -5,4 +5,4 @@ from pathlib import Path
 from asr.recipe import Recipe, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, corpus="digits", options={"num_train": 2500}))
+    main(Recipe(Path(__file__).parent, corpus="digits"))
