@@ -7,6 +7,8 @@ import math
 import re
 from pathlib import Path
 
+from asr.lm.ngram import NgramModel
+
 GOLDEN = Path(__file__).parent / "golden"
 LN_10 = math.log(10.0)
 Ngrams = dict[tuple[str, ...], tuple[float, float]]
@@ -74,3 +76,27 @@ def arpa_text(ngrams: Ngrams, order: int) -> str:
             tail = f"\t{backoff!r}" if backoff else ""
             lines.append(f"{log_prob!r}\t{' '.join(words)}{tail}")
     return "\n".join([*lines, "", "\\end\\", ""])
+
+
+def ngrams_of(model: NgramModel) -> Ngrams:
+    """Every n-gram of a model with its log10 probability and back-off, by walking its trie."""
+    tables = model.tables
+    found: Ngrams = {}
+    path: dict[int, tuple[str, ...]] = {0: ()}
+    for node in range(tables.backoff.size):
+        for child in range(tables.first_child[node], tables.first_child[node + 1]):
+            path[child] = (*path[node], model.words[tables.word[child]])
+            backoff = float(tables.backoff[child]) if child < tables.backoff.size else 0.0
+            found[path[child]] = (float(tables.log_prob[child]) / LN_10, backoff / LN_10)
+    return found
+
+
+def assert_same_ngrams(got: Ngrams, expected: Ngrams, tolerance: float) -> None:
+    """The same n-grams, and log10 values no further apart than `tolerance`."""
+    assert set(got) == set(expected)
+    far = {
+        ngram: (got[ngram], values)
+        for ngram, values in expected.items()
+        if max(abs(a - b) for a, b in zip(got[ngram], values, strict=True)) > tolerance
+    }
+    assert far == {}

@@ -61,12 +61,24 @@ def model_from_tables(words: Sequence[bytes], tables: Sequence[OrderTable]) -> N
         DataError: More n-grams than 32 bits count.
     """
     complete = _with_prefixes(tables)
-    if 1 + sum(len(table.ids) for table in complete) > MAX_NODES:
-        raise DataError(f"the language model has more than {MAX_NODES} n-grams")
+    check_num_nodes(1 + sum(len(table.ids) for table in complete))
     levels: list[_Level] = []
     for table in complete:
         levels.append(_level(table, levels))
     return _assemble(words, levels)
+
+
+def check_num_nodes(num_nodes: int) -> None:
+    """Refuse a model of more nodes than 32 bits number.
+
+    Raises:
+        DataError: There are more.
+    """
+    if num_nodes > MAX_NODES:
+        raise DataError(
+            f"the language model has {num_nodes - 1} n-grams, more than {MAX_NODES - 1}",
+            hint="prune it, or choose a lower order",
+        )
 
 
 def _with_prefixes(tables: Sequence[OrderTable]) -> list[OrderTable]:
