@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +163,18 @@ def test_a_used_directory_needs_resume(
 ) -> None:
     with pytest.raises(ConfigError, match="already holds a run; --resume to go on"):
         train(config_of(tones), finished[0])
+
+
+def test_the_settings_compared_are_those_of_the_state(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path
+) -> None:
+    """A state whose `config.json` was deleted is not taken for a fresh directory."""
+    shutil.copy(finished[0] / "state.safetensors", tmp_path)
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(config_of(tones), tmp_path)
+    other = {**tones, "optim": {**tones["optim"], "learning_rate": 0.5}}
+    with pytest.raises(ConfigError, match=r"optim\.learning_rate"):
+        train(config_of(other), tmp_path, resume=True)
 
 
 def test_a_directory_in_use_is_refused(tones: dict[str, Any], tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from asr.audio import AudioInfo, PcmFormat, ReadOptions, check_channel, probe_audio, sample_range
-from asr.audio.headers import UNKNOWN_LENGTH
 from asr.config import parse_options
 from asr.corpora import load_importer
 from asr.corpora.listing import Entry, Importer, Listing, Splits
@@ -80,9 +79,6 @@ def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | str:
 def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | Problem:
     if isinstance(info, str):
         return Problem(entry.id, info)
-    if info.num_samples == UNKNOWN_LENGTH:
-        reason = "its header does not say how long it is; encode it again"
-        return Problem(entry.id, f"{entry.audio_path}: {reason}")
     try:
         check_channel(entry.channel, info.num_channels)
         start, stop = sample_range(info, ReadOptions(entry.start_s, entry.duration_s))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,9 @@ from asr.errors import DataError
 from asr.manifest.utterance import Utterance
 from asr.text import TextConfig, normalize
 from asr.tokens import Tokenizer
+
+FrameCounter = Callable[[float], int]
+"""Seconds of audio to the frames that a model puts out for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ def check_manifest(
     *,
     tokenizer: Tokenizer | None = None,
     text: TextConfig | None = None,
-    frame_rate_hz: float | None = None,
+    num_frames: FrameCounter | None = None,
 ) -> list[Problem]:
     """Everything that keeps utterances from being trained on or scored.
 
@@ -41,7 +43,7 @@ def check_manifest(
         utterances: What to check.
         tokenizer: Tokens the transcripts must be written in; None to leave transcripts alone.
         text: Their normalisation; None for `TextConfig()`.
-        frame_rate_hz: Frames a second that the model puts out.
+        num_frames: Frames that the model puts out for so many seconds of audio.
 
     Returns:
         All problems in the order of `utterances`; an utterance can have several.
@@ -53,7 +55,7 @@ def check_manifest(
     for utterance in utterances:
         reasons = _audio_reasons(utterance, probe)
         if tokenizer is not None:
-            reasons += _transcript_reasons(utterance, tokenizer, config, frame_rate_hz)
+            reasons += _transcript_reasons(utterance, tokenizer, config, num_frames)
         if utterance.id in ids:
             reasons.append("its id occurs more than once")
         ids.add(utterance.id)
@@ -87,7 +89,7 @@ def _audio_reasons(
 
 
 def _transcript_reasons(
-    utterance: Utterance, tokenizer: Tokenizer, text: TextConfig, frame_rate_hz: float | None
+    utterance: Utterance, tokenizer: Tokenizer, text: TextConfig, count: FrameCounter | None
 ) -> list[str]:
     try:
         tokens = tokenizer.encode(normalize(utterance.text, text))
@@ -95,10 +97,9 @@ def _transcript_reasons(
         return [error.message]
     if not tokens:
         return ["the transcript is empty"]
-    if frame_rate_hz is None:
+    if count is None:
         return []
-    # A duration that is a whole number of frames must not lose one to rounding.
-    num_frames = math.floor(utterance.duration_s * frame_rate_hz + 1e-6)
+    num_frames = count(utterance.duration_s)
     needed = min_frames(tokens)
     if num_frames >= needed:
         return []

@@ -29,7 +29,6 @@ from asr.experiment import (
     build_front_end,
     build_model,
     num_output_frames,
-    output_frame_s,
 )
 from asr.features import LogMel
 from asr.manifest import Utterance, check_manifest, read_manifest
@@ -77,15 +76,19 @@ def require_usable(
     utterances: Sequence[Utterance],
     config: ExperimentConfig,
     tokenizer: Tokenizer,
-    frame_rate_hz: float,
+    models: tuple[LogMel, AcousticModel],
 ) -> None:
     """Refuse a set with missing audio, unknown letters, or transcripts too long for CTC.
 
     Raises:
         DataError: Naming the first utterances and counting all.
     """
+    rate = config.features.sample_rate_hz
     problems = check_manifest(
-        utterances, tokenizer=tokenizer, text=config.text, frame_rate_hz=frame_rate_hz
+        utterances,
+        tokenizer=tokenizer,
+        text=config.text,
+        num_frames=lambda duration_s: num_output_frames(*models, round(duration_s * rate)),
     )
     if problems:
         named = "; ".join(f"{problem.utterance_id}: {problem.reason}" for problem in problems[:5])
@@ -106,11 +109,10 @@ def check_corpus(config: ExperimentConfig) -> list[str]:
     """
     corpus = load_corpus(config)
     tokenizer = fit_tokenizer(config, corpus)
-    front_end, model = build_front_end(config), build_model(config, len(tokenizer.vocab))
-    frame_rate_hz = 1 / output_frame_s(front_end, model)
+    models = (build_front_end(config), build_model(config, len(tokenizer.vocab)))
     lines = []
     for name, utterances in (("train", corpus.train), ("dev", corpus.dev)):
-        require_usable(utterances, config, tokenizer, frame_rate_hz)
+        require_usable(utterances, config, tokenizer, models)
         minutes = sum(utterance.duration_s for utterance in utterances) / 60
         words = sum(len(normalize(one.text, config.text).split()) for one in utterances)
         lines.append(

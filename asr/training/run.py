@@ -18,7 +18,7 @@ from torch import Tensor
 from asr.batching import Batch
 from asr.checkpoint import TRAINING_KIND, read_documents
 from asr.errors import ConfigError, TrainingError
-from asr.experiment import ExperimentConfig, build_front_end, build_model, output_frame_s
+from asr.experiment import ExperimentConfig, build_front_end, build_model
 from asr.features import estimate_statistics
 from asr.files import write_text_atomic
 from asr.model import AcousticModel
@@ -95,10 +95,9 @@ class _Run:
         self.model = build_model(config, len(self.tokenizer.vocab)).to(device)
         self._device = device
         _check_disk(run_dir, self.model)
-        frame_rate_hz = 1 / output_frame_s(self.front_end, self.model)
-        for utterances in (corpus.train, corpus.dev):
-            require_usable(utterances, config, self.tokenizer, frame_rate_hz)
         models = (self.front_end, self.model)
+        for utterances in (corpus.train, corpus.dev):
+            require_usable(utterances, config, self.tokenizer, models)
         cache_dir = run_dir / "cache"
         train_audio = open_audio(corpus.train, config, cache_dir)
         dev_audio = open_audio(corpus.dev, config, cache_dir)
@@ -181,22 +180,23 @@ def _summary(position: Position, validation: Validation, corpus: Corpus) -> dict
 
 
 def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> None:
-    """Refuse to mix two runs; write the resolved configuration of a fresh one."""
-    path = run_dir / CONFIG_FILE
+    """Refuse to mix two runs; write the resolved configuration of a fresh one.
+
+    What a run was started with is what its state says: `config.json` is for people to read.
+    """
+    path, state_path = run_dir / CONFIG_FILE, run_dir / STATE_FILE
     values = config.model_dump(mode="json")
-    if not path.exists():
+    if not path.exists() and not state_path.exists():
         write_text_atomic(path, json.dumps(values, indent=2) + "\n")
         return
     if not resume:
         raise ConfigError(
             f"{run_dir} already holds a run", hint="--resume to go on with it, or name another"
         )
-    state_path = run_dir / STATE_FILE
-    stored = (
-        read_documents(state_path, TRAINING_KIND)["config"]
-        if state_path.exists()
-        else json.loads(path.read_text(encoding="utf-8"))
-    )
+    if not state_path.exists():
+        write_text_atomic(path, json.dumps(values, indent=2) + "\n")
+        return
+    stored = read_documents(state_path, TRAINING_KIND).get("config")
     different = sorted(_differences(stored, values))
     if different:
         raise ConfigError(
