@@ -14,7 +14,7 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.decoding import Decoder, GreedyDecoder, Hypothesis, LogProbs
+from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Hypothesis, LogProbs
 from asr.errors import ConfigError, DataError
 from asr.tokens import Tokenizer, TokensConfig, build_tokenizer
 
@@ -24,6 +24,8 @@ CHARACTERS = build_tokenizer(TokensConfig(kind="char"), TEXTS)
 WORDS = build_tokenizer(TokensConfig(kind="word"), TEXTS)
 DECODERS: dict[str, Callable[[Tokenizer], Decoder]] = {
     "greedy": lambda tokenizer: GreedyDecoder(tokenizer, FRAME_S),
+    "beam": lambda tokenizer: BeamDecoder(tokenizer, FRAME_S),
+    "wide": lambda tokenizer: BeamDecoder(tokenizer, FRAME_S, BeamConfig(num_best=9)),
 }
 
 every_decoder = pytest.mark.parametrize("make", DECODERS.values(), ids=DECODERS)

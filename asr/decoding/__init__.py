@@ -1,10 +1,15 @@
 """From log-probabilities to words: the decoders and the values they give (numpy, no torch)."""
 
+from asr.decoding.beam import BeamConfig, BeamDecoder
+from asr.decoding.beam_stream import BeamStream
 from asr.decoding.checks import check_batch, check_log_probs
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.types import Decoder, Hypothesis, LogProbs, Word
 
 __all__ = [
+    "BeamConfig",
+    "BeamDecoder",
+    "BeamStream",
     "Decoder",
     "GreedyDecoder",
     "Hypothesis",

@@ -1,0 +1,133 @@
+"""One utterance on its way through the beam search, chunk by chunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asr.decoding.checks import check_log_probs
+from asr.decoding.fusion import Fusion
+from asr.decoding.search import Pruning, advance_frames, finish_all
+from asr.decoding.search_state import Start, collect, new_arena, new_beam, trace
+from asr.decoding.types import Hypothesis, LogProbs, Word
+from asr.errors import DataError
+from asr.tokens import Tokenizer
+
+# Frames turned into float64 at a time: a few MB however long the utterance.
+CHUNK_FRAMES = 512
+FIRST_CAPACITY = 4096
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all utterances of a decoder share; see `BeamDecoder`."""
+
+    tokenizer: Tokenizer
+    frame_s: float
+    pruning: Pruning
+    fusion: Fusion
+    start: Start
+    num_best: int
+
+
+class BeamStream:
+    """Decodes one utterance while it is being said; made by `BeamDecoder.stream`.
+
+    How the frames are cut into chunks changes nothing about the result.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        width = search.pruning.beam_width
+        self._beam = new_beam(width, len(search.tokenizer.vocab), search.start)
+        self._arena = new_arena(max(FIRST_CAPACITY, 4 * width))
+        self._is_finished = False
+
+    @property
+    def num_frames(self) -> int:
+        """Frames accepted so far."""
+        return int(self._beam.now[2])
+
+    def accept(self, log_probs: LogProbs) -> None:
+        """Search on.
+
+        Args:
+            log_probs: (num_frames, vocab_size) of any number of frames, as for `Decoder.decode`.
+
+        Raises:
+            DataError: `log_probs` is not what it should be, or the stream is finished.
+        """
+        if self._is_finished:
+            raise DataError("the stream is finished", hint="begin another with decoder.stream()")
+        check_log_probs(log_probs, len(self._search.tokenizer.vocab))
+        for begin in range(0, len(log_probs), CHUNK_FRAMES):
+            chunk = log_probs[begin : begin + CHUNK_FRAMES]
+            self._accept(np.ascontiguousarray(chunk, dtype=np.float64))
+
+    def partial(self) -> Hypothesis:
+        """The best reading of what was accepted so far, as if it were all."""
+        return self._hypotheses(num_best=1)[0]
+
+    def finish(self) -> list[Hypothesis]:
+        """End the utterance.
+
+        Returns:
+            What `BeamDecoder.decode` gives for all of its frames at once.
+        """
+        self._is_finished = True
+        return self._hypotheses(self._search.num_best)
+
+    def _accept(self, chunk: Array) -> None:
+        search, done = self._search, 0
+        while True:
+            done += advance_frames(
+                self._beam, self._arena, search.fusion, search.pruning, chunk[done:]
+            )
+            if done == len(chunk):
+                return
+            self._arena = collect(self._arena, self._beam)
+
+    def _hypotheses(self, num_best: int) -> list[Hypothesis]:
+        row, num_entries, _ = self._beam.now
+        entries = self._beam.entries[row, :num_entries].copy()
+        if finish_all(self._search.fusion, entries) == 0:
+            return [Hypothesis((), (), (), -math.inf, 0.0, -math.inf)]
+        found: dict[tuple[str, ...], Hypothesis] = {}
+        for one in self._best_first(entries):
+            words = tuple(word.text for word in one.words)
+            found.setdefault(words, one)
+            if len(found) == num_best:
+                break
+        return list(found.values())
+
+    def _best_first(self, entries: Array) -> Iterator[Hypothesis]:
+        for index in np.argsort(-entries["rank"], kind="stable"):
+            entry = entries[index]
+            if entry["rank"] == -math.inf:
+                return
+            yield self._hypothesis(entry)
+
+    def _hypothesis(self, entry: Any) -> Hypothesis:
+        arrays = trace(self._arena, entry, self.num_frames)
+        tokens, starts, ends, peaks = (array.tolist() for array in arrays)
+        acoustic_log_prob, lm_log_prob = float(entry["total"]), float(entry["partial"])
+        frame_s = self._search.frame_s
+        words = tuple(
+            Word(
+                text=text,
+                start_s=starts[first] * frame_s,
+                end_s=ends[last - 1] * frame_s,
+                confidence=min(1.0, math.exp(sum(peaks[first:last]) / (last - first))),
+            )
+            for text, first, last in self._search.tokenizer.word_spans(tokens)
+        )
+        score = acoustic_log_prob + lm_log_prob
+        return Hypothesis(
+            tuple(tokens), tuple(starts), words, acoustic_log_prob, lm_log_prob, score
+        )

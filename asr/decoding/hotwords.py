@@ -1,0 +1,90 @@
+"""Hotwords: phrases that score a bonus when they are said (an automaton after Aho & Corasick).
+
+A phrase counts as whole words only, so its path goes from word boundary to word boundary. While it
+is being said a prefix has part of the bonus in advance, in proportion to the characters, so that
+the beam does not lose it; what is not completed is taken back. A phrase inside another one counts
+too: saying `new york city` completes `new york`.
+
+References:
+    Aho & Corasick (1975), Efficient string matching.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from asr.decoding.fusion import BOUNDARY, HotwordTables, Trie
+from asr.decoding.lexicon import build_trie
+from asr.errors import DataError
+
+
+def build_hotwords(hotwords: Mapping[str, float], labels: Mapping[str, int]) -> HotwordTables:
+    """The automaton of some phrases.
+
+    Args:
+        hotwords: Bonus of each phrase, natural log; negative to disfavour it.
+        labels: Of each character that tokens have.
+
+    Raises:
+        DataError: A phrase is empty, twice there, or holds a character that no token has; or a
+            bonus is not a finite number.
+    """
+    weights: dict[tuple[int, ...], float] = {}
+    for phrase, weight in hotwords.items():
+        path = _path(phrase, labels)
+        if path in weights:
+            raise DataError(f"the hotword {' '.join(phrase.split())!r} is there twice")
+        if not math.isfinite(weight):
+            raise DataError(f"the bonus of the hotword {phrase!r} must be finite, got {weight}")
+        weights[path] = float(weight)
+    paths = sorted(weights)
+    trie, parent, ends = build_trie(paths)
+    bonus, partial = np.zeros(len(parent)), np.zeros(len(parent))
+    for path, end in zip(paths, ends.tolist(), strict=True):
+        bonus[end] = weights[path]
+        node = int(parent[end])
+        for depth in range(len(path) - 1, 0, -1):
+            partial[node] = max(partial[node], weights[path] * depth / len(path))
+            node = int(parent[node])
+    fail = _fail_links(trie, parent.tolist())
+    for node in range(1, len(parent)):  # breadth first: suffixes are shorter, so done before
+        bonus[node] += bonus[fail[node]]
+    return HotwordTables(trie, np.array(fail, np.int32), bonus, partial)
+
+
+def _path(phrase: str, labels: Mapping[str, int]) -> tuple[int, ...]:
+    words = phrase.split()
+    if not words:
+        raise DataError(f"a hotword must hold a word, got {phrase!r}")
+    unknown = sorted(set("".join(words)) - labels.keys())
+    if unknown:
+        raise DataError(
+            f"the hotword {phrase!r} has characters that the model's tokens lack: "
+            f"{', '.join(map(repr, unknown))}",
+            hint="write it as the model's transcripts are written: same case, no punctuation",
+        )
+    path = [BOUNDARY]
+    for word in words:
+        path += [*(labels[character] for character in word), BOUNDARY]
+    return tuple(path)
+
+
+def _fail_links(trie: Trie, parent: list[int]) -> list[int]:
+    """Node of the longest proper suffix of each node."""
+    label, first_child = trie.label.tolist(), trie.first_child.tolist()
+    children = [
+        {label[child]: child for child in range(first_child[node], first_child[node + 1])}
+        for node in range(len(parent))
+    ]
+    fail = [0] * len(parent)
+    for node in range(1, len(parent)):
+        if parent[node] == 0:
+            continue
+        suffix = fail[parent[node]]
+        while suffix and label[node] not in children[suffix]:
+            suffix = fail[suffix]
+        fail[node] = children[suffix].get(label[node], 0)
+    return fail

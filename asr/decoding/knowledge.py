@@ -1,0 +1,182 @@
+"""From language model, lexicon and hotwords to the tables of `fusion`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.decoding.fusion import (
+    BOUNDARY,
+    NO_LM,
+    NOT_IN_LM,
+    TOKEN_LM,
+    WORD_LM,
+    Fusion,
+    HotwordTables,
+    Spelling,
+    find_label,
+)
+from asr.decoding.hotwords import build_hotwords
+from asr.decoding.lexicon import build_lexicon, build_spelling, spell
+from asr.decoding.search_state import Start
+from asr.errors import ConfigError, DataError
+from asr.lm.ngram import NgramModel
+from asr.lm.tables import NgramTables
+from asr.tokens import BOUNDARY as SPACE_MARK
+from asr.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from asr.decoding.beam import BeamConfig
+
+SENTENCE_MARKS = ("<s>", "</s>", "<unk>", "<UNK>")
+
+
+def build_fusion(
+    tokenizer: Tokenizer,
+    config: BeamConfig,
+    lm: NgramModel | None,
+    lexicon: Sequence[str] | None,
+    hotwords: Mapping[str, float],
+) -> tuple[Fusion, Start]:
+    """All tables, and what is known of the empty prefix; see `BeamDecoder`.
+
+    Raises:
+        ConfigError, DataError: As `BeamDecoder`.
+    """
+    spelling, labels = build_spelling(tokenizer)
+    unit = NO_LM if lm is None else {"word": WORD_LM, "token": TOKEN_LM}[config.lm_unit]
+    words = _words(lm if unit == WORD_LM else None, lexicon, labels)
+    if config.vocabulary == "closed" and not words:
+        raise ConfigError(
+            "a closed vocabulary needs words", hint="give a lexicon or a language model of words"
+        )
+    _check_hotwords(hotwords, words if config.vocabulary == "closed" else None)
+    has_words = lexicon is not None or unit == WORD_LM
+    unknown_score = config.unknown_score if has_words else 0.0
+    scores = _unigram_scores(words, lm if unit == WORD_LM else None, config)
+    unknown = _unigram_score(NOT_IN_LM, lm if unit == WORD_LM else None, config)
+    if unit != WORD_LM:
+        unknown += unknown_score
+    automaton = build_hotwords(hotwords, labels)
+    fusion = Fusion(
+        is_active=unit != NO_LM or has_words or bool(hotwords) or config.word_bonus != 0,
+        is_closed=config.vocabulary == "closed",
+        lm_unit=unit,
+        lm_weight=config.lm_weight,
+        word_bonus=config.word_bonus,
+        unknown_score=unknown_score,
+        most_gain=_most_gain(config.word_bonus, unknown_score, automaton, spelling),
+        eos_id=lm.eos_id if lm is not None else -1,
+        token_ids=_token_ids(tokenizer, lm if unit == TOKEN_LM else None),
+        spelling=spelling,
+        lexicon=build_lexicon(words, labels, scores, unknown, config.word_bonus),
+        hotwords=automaton,
+        ngrams=lm.tables if lm is not None else _no_ngrams(),
+    )
+    hot_node = max(0, find_label(automaton.trie, 0, BOUNDARY))
+    return fusion, Start(lm.start_state if lm is not None else 0, hot_node)
+
+
+def _words(
+    lm: NgramModel | None, lexicon: Sequence[str] | None, labels: Mapping[str, int]
+) -> dict[str, int]:
+    """Words that the lexicon trie holds, each with its id in the language model."""
+    if lexicon is None:
+        words = {} if lm is None else _words_of(lm)
+        if words and not spell(words, labels):
+            raise DataError(
+                "the model's tokens can spell no word of the language model",
+                hint="it must be built from text written like the model's transcripts (case!)",
+            )
+        return words
+    known = labels.keys()
+    bad = [word for word in lexicon if not word or not known >= set(word)]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise DataError(
+            f"the model's tokens cannot spell the word {bad[0]!r} of the lexicon{more}",
+            hint="write words as the model's transcripts are written, one at a time",
+        )
+    ids = {word: NOT_IN_LM if lm is None else lm.id_of(word) for word in lexicon}
+    words = {word: NOT_IN_LM if index < 0 else index for word, index in ids.items()}
+    if lm is not None and words and set(words.values()) == {NOT_IN_LM}:
+        raise DataError(
+            "the language model has none of the words of the lexicon "
+            f"(first of the lexicon: {next(iter(words))!r})",
+            hint="both must be written like the model's transcripts",
+        )
+    return words
+
+
+def _words_of(lm: NgramModel) -> dict[str, int]:
+    marks = {lm.id_of(mark) for mark in SENTENCE_MARKS}
+    return {word: index for index, word in enumerate(lm.words) if index not in marks}
+
+
+def _check_hotwords(hotwords: Mapping[str, float], words: Mapping[str, int] | None) -> None:
+    """In a closed vocabulary hotwords must be of its `words`."""
+    if words is None:
+        return
+    for phrase in hotwords:
+        missing = [word for word in phrase.split() if word not in words]
+        if missing:
+            raise DataError(
+                f"the hotword {phrase!r} can never be said: {missing[0]!r} is not in the lexicon",
+                hint="add it to the lexicon, or allow an open vocabulary",
+            )
+
+
+def _unigram_scores(
+    words: Mapping[str, int], lm: NgramModel | None, config: BeamConfig
+) -> dict[str, float]:
+    if lm is None:
+        return dict.fromkeys(words, 0.0)
+    return {word: _unigram_score(index, lm, config) for word, index in words.items()}
+
+
+def _unigram_score(word: int, lm: NgramModel | None, config: BeamConfig) -> float:
+    """What a word, or NOT_IN_LM, costs without its history."""
+    if lm is None:
+        return 0.0
+    if word >= 0:
+        return config.lm_weight * float(lm.tables.log_prob[1 + word])
+    unk = lm.unk_id
+    unk_score = config.lm_weight * float(lm.tables.log_prob[1 + unk]) if unk >= 0 else 0.0
+    return unk_score + config.unknown_score
+
+
+def _token_ids(tokenizer: Tokenizer, lm: NgramModel | None) -> np.ndarray:
+    """Id of each token in a language model of tokens."""
+    vocab = tokenizer.vocab
+    ids = np.full(len(vocab), -1, np.int64)
+    if lm is None:
+        return ids
+    ids[1:] = [lm.id_of(token.replace(" ", SPACE_MARK)) for token in vocab[1:]]
+    missing = [vocab[token] for token in range(1, len(vocab)) if ids[token] < 0]
+    if missing and (lm.unk_id < 0 or len(missing) == len(vocab) - 1):
+        raise DataError(
+            f"the language model of tokens lacks the token {missing[0]!r}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            hint=f"build it from the tokens of texts, blank between them, spaces as {SPACE_MARK}",
+        )
+    return ids
+
+
+def _most_gain(
+    word_bonus: float, unknown_score: float, hotwords: HotwordTables, spelling: Spelling
+) -> float:
+    """Bound of what one token can add: two words closed and one begun, every label a hotword."""
+    most_labels = int(np.diff(spelling.first).max()) + 2
+    most_hot = most_labels * float(hotwords.bonus.max()) + float(hotwords.partial.max())
+    return 3 * max(word_bonus, 0.0) + 3 * max(unknown_score, 0.0) + most_hot
+
+
+def _no_ngrams() -> NgramTables:
+    """Tables of the types of a language model's, for a search without one."""
+    ints, floats = np.zeros(2, np.int32), np.zeros(2, np.float32)
+    tables = NgramTables(ints, floats, floats, ints, np.ones(3, np.int32), unk_id=-1)
+    for array in (ints, floats, tables.first_child):
+        array.setflags(write=False)
+    return tables

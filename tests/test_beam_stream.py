@@ -1,0 +1,92 @@
+"""Streaming and threads: the same hypotheses, bit for bit, as one utterance at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_beam import CHARACTERS, FRAME_S, VOCAB_SIZE, random_log_probs
+
+from asr.decoding import BeamConfig, BeamDecoder, Hypothesis, LogProbs
+from asr.decoding.search_state import Start, add_record, child_node, collect, new_arena, new_beam
+from asr.errors import DataError
+
+NARROW = BeamConfig(beam_width=9, num_best=9)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_chunks_of_any_size_give_the_offline_result(seed: int, cuts: list[int]) -> None:
+    log_probs = random_log_probs(seed, 60, VOCAB_SIZE)
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, NARROW)
+    stream = decoder.stream()
+    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), 60], strict=True):
+        stream.accept(log_probs[begin:end])
+        assert stream.num_frames == end
+        stream.partial()
+    assert stream.finish() == decoder.decode(log_probs)
+
+
+def test_partial_is_what_the_decoder_says_of_the_beginning() -> None:
+    log_probs = random_log_probs(4, 30, VOCAB_SIZE)
+    decoder = BeamDecoder(CHARACTERS, FRAME_S)
+    stream = decoder.stream()
+    assert stream.partial() == Hypothesis((), (), (), 0.0, 0.0, 0.0)
+    for end in range(1, 31):
+        stream.accept(log_probs[end - 1 : end])
+        assert [stream.partial()] == decoder.decode(log_probs[:end])
+
+
+def test_nothing_can_follow_the_end() -> None:
+    stream = BeamDecoder(CHARACTERS, FRAME_S).stream()
+    expected = stream.finish()
+    with pytest.raises(DataError, match="finished; begin another"):
+        stream.accept(random_log_probs(1, 2, VOCAB_SIZE))
+    assert stream.finish() == expected
+
+
+def test_a_chunk_is_checked_like_an_utterance() -> None:
+    stream = BeamDecoder(CHARACTERS, FRAME_S).stream()
+    stream.accept(random_log_probs(1, 5, VOCAB_SIZE))
+    with pytest.raises(DataError, match="these are probabilities"):
+        stream.accept(np.exp(random_log_probs(2, 5, VOCAB_SIZE)))
+    assert stream.num_frames == 5
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 5])
+def test_threads_change_nothing(num_threads: int) -> None:
+    lengths = [0, 40, 1, 700, 25, 3]
+    alone: list[LogProbs] = [random_log_probs(i, n, VOCAB_SIZE) for i, n in enumerate(lengths)]
+    config = NARROW.model_copy(update={"num_threads": num_threads})
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, config)
+    assert decoder.decode_list(alone) == [decoder.decode(one) for one in alone]
+    assert decoder.decode_list([]) == []
+
+
+def test_collecting_garbage_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A room of hardly more than the beam is collected every few frames.
+    log_probs = random_log_probs(8, 900, VOCAB_SIZE)
+    expected = BeamDecoder(CHARACTERS, FRAME_S, NARROW).decode(log_probs)
+    monkeypatch.setattr("asr.decoding.beam_stream.FIRST_CAPACITY", 1)
+    assert BeamDecoder(CHARACTERS, FRAME_S, NARROW).decode(log_probs) == expected
+
+
+def test_collect_keeps_what_the_beam_needs() -> None:
+    arena, beam = new_arena(8), new_beam(4, 5, Start(0, 0))
+    a = child_node(arena, 0, 1)
+    ab, _dropped = child_node(arena, a, 2), child_node(arena, a, 3)
+    record_a = add_record(arena, -1, 3, 0, 0.0)
+    add_record(arena, record_a, 6, 5, -1.0)
+    record_b = add_record(arena, record_a, 7, 4, -0.5)
+    entry = beam.entries[0, 0]
+    entry["node"], entry["blank_record"] = ab, record_b
+    smaller = collect(arena, beam)
+    assert smaller.used.tolist() == [3, 2]
+    assert entry["spoken_record"] == -1
+    node, record = entry["node"], entry["blank_record"]
+    assert [smaller.token[node], smaller.token[smaller.parent[node]]] == [2, 1]
+    assert (smaller.record_start[record], smaller.record_end[record]) == (7, 4)
+    assert smaller.record_start[smaller.record_parent[record]] == 3
+    assert child_node(smaller, smaller.parent[node], 2) == node
+    assert child_node(smaller, smaller.parent[node], 3) == 3
