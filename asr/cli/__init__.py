@@ -8,6 +8,7 @@ import typer
 
 from asr import __version__
 from asr.cli.evaluate import evaluate
+from asr.cli.lm import lm_app
 from asr.cli.plot import plot
 from asr.cli.prepare import prepare
 from asr.cli.score import score
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for _verb in (prepare, train, transcribe, evaluate, score, plot):
     app.command()(_verb)
+app.add_typer(lm_app, name="lm")
 
 
 def _show_version(asked: bool) -> None:

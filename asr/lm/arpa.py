@@ -52,8 +52,8 @@ class _Section:
         """The section as arrays in natural logarithms."""
         return OrderTable(
             np.array(self.ids, np.int32).reshape(-1, self.order),
-            np.array(self.log_probs, np.float32) * np.float32(LN_10),
-            np.array(self.backoffs, np.float32) * np.float32(LN_10),
+            (np.array(self.log_probs) * LN_10).astype(np.float32),
+            (np.array(self.backoffs) * LN_10).astype(np.float32),
         )
 
 

@@ -141,9 +141,7 @@ def text_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
 
 
 def _ids_of_block(path: Path, block: bytes, first_line: int, vocabulary: Vocabulary) -> Array:
-    suspicious = any(mark in block for mark in MARKS)
-    if suspicious:
-        _refuse_marks(path, block, first_line)
+    refuse_marks(path, block, first_line)
     tokens = block.replace(b"\n", b" </s> ").split()
     try:
         return np.fromiter(map(vocabulary.__getitem__, tokens), np.int32, len(tokens))
@@ -151,7 +149,14 @@ def _ids_of_block(path: Path, block: bytes, first_line: int, vocabulary: Vocabul
         raise _not_utf8(path, block, first_line) from None
 
 
-def _refuse_marks(path: Path, block: bytes, first_line: int) -> None:
+def refuse_marks(path: Path, block: bytes, first_line: int) -> None:
+    """Refuse a text that holds the words a model keeps for itself.
+
+    Raises:
+        DataError: It does; with the number of the line.
+    """
+    if not any(mark in block for mark in MARKS):
+        return
     for number, line in enumerate(block.split(b"\n"), first_line):
         for mark in MARKS:
             if mark in line.split():

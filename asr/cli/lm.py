@@ -1,0 +1,171 @@
+"""`asr lm`: build, measure, mix, prune and adapt n-gram language models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.errors import ConfigError, DataError
+
+lm_app = typer.Typer(
+    help="Build, measure, mix, prune and adapt n-gram language models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Texts = Annotated[
+    list[Path],
+    typer.Argument(metavar="TEXT…", help="One sentence a line, UTF-8, plain or gzip."),
+]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="A name in .arpa, .arpa.gz or .bin."),
+]
+
+
+@lm_app.command()
+def build(
+    texts: Texts,
+    output: Output,
+    order: Annotated[int, typer.Option(help="Length of the longest n-grams.")] = 3,
+    prune: Annotated[
+        str,
+        typer.Option(
+            metavar="COUNTS",
+            help='Drop n-grams that occur so often or less, for each order: "0 0 1" drops '
+            "trigrams, and longer ones, that occur once.",
+        ),
+    ] = "0",
+    vocab: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The words of the model; others become <unk>."),
+    ] = None,
+    run_words: Annotated[
+        int | None,
+        typer.Option(help="Words sorted in memory, 40 bytes each; the rest goes through files."),
+    ] = None,
+) -> None:
+    """Estimate an interpolated modified Kneser-Ney model from TEXT.
+
+    The model equals that of KenLM's lmplz. Texts may be larger than memory; the model may not.
+    """
+    from asr.config import parse_options
+    from asr.lm.files import check_model_name, write_model
+    from asr.lm.kneser_ney import BuildOptions, build_model
+
+    check_model_name(output)
+    values: dict[str, object] = {"order": order, "prune": tuple(_numbers(prune, "--prune", int))}
+    if run_words is not None:
+        values["run_words"] = run_words
+    options = parse_options(BuildOptions, values, "the command line")
+    built = build_model(texts, options, None if vocab is None else _read_words(vocab))
+    for n, (count, discounts) in enumerate(
+        zip(built.model.num_ngrams, built.discounts, strict=True), 1
+    ):
+        amounts = " ".join(f"{amount:.4g}" for amount in discounts.amounts)
+        note = " (fallback: too few counts to estimate)" if discounts.is_fallback else ""
+        sys.stderr.write(f"{n}-grams: {count}, discounts {amounts}{note}\n")
+    write_model(built.model, output)
+
+
+@lm_app.command()
+def perplexity(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ARPA or binary.")],
+    texts: Texts,
+) -> None:
+    """How well MODEL predicts TEXT; sentence ends count as words."""
+    from asr.lm.files import read_model
+    from asr.lm.perplexity import measure_perplexity
+
+    found = measure_perplexity(read_model(model), texts)
+    typer.echo(f"perplexity including unknown words: {found.including_unknown:.4f}")
+    typer.echo(f"perplexity excluding unknown words: {found.excluding_unknown:.4f}")
+    typer.echo(
+        f"{found.num_sentences} sentences, {found.num_words} words, {found.num_unknown} unknown"
+    )
+
+
+@lm_app.command()
+def interpolate(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL…", help="Two or more, ARPA or binary.")
+    ],
+    output: Output,
+    weights: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help='One for each model: "0.7 0.3".')
+    ] = None,
+    tune: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="TEXT", help="Find the weights that predict this held-out text best."),
+    ] = None,
+) -> None:
+    """Mix models into one, with given weights or those that suit a text."""
+    from asr.lm.files import check_model_name, read_model, write_model
+    from asr.lm.mixing import best_weights
+    from asr.lm.mixing import interpolate as mix
+
+    check_model_name(output)
+    if (weights is None) == (not tune):
+        raise ConfigError("give either --weights or --tune")
+    read = [read_model(path) for path in models]
+    chosen = best_weights(read, tune) if tune else _numbers(weights or "", "--weights", float)
+    write_model(mix(read, chosen), output)
+    shown = " ".join(f"{weight:.4f}" for weight in chosen)
+    sys.stderr.write(f"weights: {shown}\n")
+
+
+@lm_app.command()
+def prune(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="ARPA or binary.")],
+    output: Output,
+    threshold: Annotated[
+        float,
+        typer.Option(help="Relative change of perplexity that dropping one n-gram may cause."),
+    ] = 1e-8,
+) -> None:
+    """Drop the n-grams whose loss changes MODEL least (relative entropy)."""
+    from asr.lm.files import check_model_name, read_model, write_model
+    from asr.lm.pruning import prune as drop
+
+    check_model_name(output)
+    whole = read_model(model)
+    pruned = drop(whole, threshold)
+    for n, (before, after) in enumerate(zip(whole.num_ngrams, pruned.num_ngrams, strict=True), 1):
+        sys.stderr.write(f"{n}-grams: {before} -> {after}\n")
+    write_model(pruned, output)
+
+
+@lm_app.command()
+def adapt(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="ARPA or binary.")],
+    texts: Texts,
+    output: Output,
+    weight: Annotated[
+        float, typer.Option(help="Share of the sentences in the mixture, 0 to 1.")
+    ] = 0.5,
+) -> None:
+    """Mix a model of the sentences in TEXT into BASE; new words join the vocabulary."""
+    from asr.lm.files import check_model_name, read_model, write_model
+    from asr.lm.mixing import adapt as mix_in
+
+    check_model_name(output)
+    write_model(mix_in(read_model(base), texts, weight), output)
+
+
+def _numbers(text: str, option: str, kind: type[int] | type[float]) -> list[float]:
+    try:
+        return [kind(field) for field in text.replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(f"{option}: cannot read numbers in {text!r}") from None
+
+
+def _read_words(path: Path) -> list[str]:
+    try:
+        return path.read_bytes().decode("utf-8").split()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error.reason}") from None

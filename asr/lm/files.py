@@ -1,0 +1,53 @@
+"""Language model files of either kind: ARPA text, or the mapped binary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asr.errors import DataError
+from asr.lm.arpa import read_arpa
+from asr.lm.arpa_writing import write_arpa
+from asr.lm.binary import is_binary, read_binary, write_binary
+from asr.lm.ngram import NgramModel
+
+BINARY_SUFFIX = ".bin"
+ARPA_SUFFIXES = (".arpa", ".gz")
+
+
+def read_model(path: Path) -> NgramModel:
+    """Read a model; which kind of file it is, its first bytes say.
+
+    Raises:
+        DataError: It cannot be read, or is a malformed ARPA file.
+        ModelFileError: It is a damaged binary.
+    """
+    try:
+        binary = is_binary(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    return read_binary(path) if binary else read_arpa(path)
+
+
+def write_model(model: NgramModel, path: Path) -> None:
+    """Write a model as the name asks: `.arpa`, `.arpa.gz`, or `.bin` for the mapped binary.
+
+    Raises:
+        DataError: Another name, or the file cannot be written.
+    """
+    check_model_name(path)
+    if path.suffix == BINARY_SUFFIX:
+        write_binary(model, path)
+    else:
+        write_arpa(model, path)
+
+
+def check_model_name(path: Path) -> None:
+    """Refuse a name that does not say which kind of file to write.
+
+    Raises:
+        DataError: It ends in none of the suffixes of `write_model`.
+    """
+    if path.suffix not in (BINARY_SUFFIX, *ARPA_SUFFIXES):
+        raise DataError(
+            f"{path} does not say what to write", hint="name it .arpa, .arpa.gz or .bin"
+        )

@@ -1,0 +1,147 @@
+"""Linear interpolation of models into one, with weights from held-out text; adaptation.
+
+The mixture gives each n-gram that any model lists the weighted mean of the models' probabilities,
+backed off where a model does not list it; a word that is not in a model's vocabulary has
+probability 0 there. Back-off weights follow from the sums being 1.
+
+References:
+    Jelinek & Mercer (1980); Stolcke (2002), SRILM's `ngram -mix-lm` and `compute-best-mix`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import DataError
+from asr.lm.compiled import compiled
+from asr.lm.kneser_ney import BuildOptions, build_model
+from asr.lm.ngram import BOS, UNK, UNK_NAMES, NgramModel
+from asr.lm.perplexity import text_ids
+from asr.lm.renormalising import order_rows, with_backoffs
+from asr.lm.tables import Array, NgramTables, advance
+from asr.lm.trie import OrderTable
+
+EM_TOLERANCE = 1e-7
+MAX_EM_ROUNDS = 1000
+# The smallest log10 that ARPA files hold by convention.
+SMALLEST_PROB = 1e-99
+
+
+def interpolate(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
+    """Mix models.
+
+    Args:
+        models: At least one; their orders may differ.
+        weights: One each, at least 0; they must add up to 1.
+
+    Raises:
+        DataError: The weights do not fit.
+    """
+    if len(models) != len(weights) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+        shown = " ".join(f"{weight:g}" for weight in weights)
+        raise DataError(
+            f"{len(models)} models with weights {shown}",
+            hint="give one weight for each, at least 0; together they are 1",
+        )
+    words = list(dict.fromkeys(_name(word) for model in models for word in model.words))
+    ids = {word: index for index, word in enumerate(words)}
+    # (num_words of a model,) id in the mixture; and (num_words of the mixture,) id in the model.
+    to_mixture = [np.array([ids[_name(word)] for word in model.words]) for model in models]
+    to_models = [np.full(len(words), -1, np.int64) for _ in models]
+    for there, back in zip(to_mixture, to_models, strict=True):
+        back[there] = np.arange(there.size)
+    tables = []
+    for order in range(1, max(model.order for model in models) + 1):
+        rows = np.unique(_listed(models, to_mixture, order), axis=0)
+        probs = np.zeros(len(rows))
+        for model, weight, back in zip(models, weights, to_models, strict=True):
+            log_probs = ending_log_probs(model.tables, back[rows])
+            probs += weight * np.where(back[rows[:, -1]] >= 0, np.exp(log_probs), 0.0)
+        if order == 1 and BOS in ids:
+            probs[ids[BOS]] = 1.0
+        log_probs = np.log(np.maximum(probs, SMALLEST_PROB)).astype(np.float32)
+        tables.append(OrderTable(rows.astype(np.int32), log_probs, np.zeros(len(rows), np.float32)))
+    return with_backoffs([word.encode() for word in words], tables)
+
+
+def _name(word: str) -> str:
+    return UNK if word in UNK_NAMES else word
+
+
+def _listed(models: Sequence[NgramModel], to_mixture: Sequence[Array], order: int) -> Array:
+    return np.concatenate(
+        [
+            there[order_rows(model)[order - 1]]
+            for model, there in zip(models, to_mixture, strict=True)
+            if model.order >= order
+        ]
+    )
+
+
+@compiled
+def ending_log_probs(tables: NgramTables, rows: Array) -> Array:
+    """(num_rows,) natural log-probability of the last word of each row after the others."""
+    log_probs = np.empty(rows.shape[0])
+    for row in range(rows.shape[0]):
+        state = 0
+        for column in range(rows.shape[1]):
+            log_probs[row], state = advance(tables, state, rows[row, column])
+    return log_probs
+
+
+def best_weights(models: Sequence[NgramModel], paths: Sequence[Path]) -> list[float]:
+    """Weights under which the mixture gives held-out texts the highest probability, by EM.
+
+    Words that no model knows say nothing about the weights and are left out.
+
+    Raises:
+        DataError: A text cannot be read, or no word of it is known.
+    """
+    columns = []
+    for model in models:
+        blocks = [
+            np.where(ids == -1, 0.0, np.exp(model.score_ids(ids)))[ids != -2]
+            for ids in text_ids(model, paths)
+        ]
+        columns.append(np.concatenate(blocks) if blocks else np.empty(0))
+    probs = np.stack(columns, axis=1)
+    probs = probs[probs.sum(axis=1) > 0]
+    if not len(probs):
+        raise DataError(f"no model knows a word of {', '.join(map(str, paths))}")
+    return maximise(probs)
+
+
+def maximise(probs: Array) -> list[float]:
+    """Mixture weights of highest likelihood.
+
+    Args:
+        probs: (num_words, num_models) probability of each word under each model; no row all 0.
+    """
+    weights = np.full(probs.shape[1], 1.0 / probs.shape[1])
+    for _ in range(MAX_EM_ROUNDS):
+        shares = probs * weights
+        shares /= shares.sum(axis=1, keepdims=True)
+        change = np.abs(shares.mean(axis=0) - weights).max()
+        weights = shares.mean(axis=0)
+        if change < EM_TOLERANCE:
+            break
+    return [float(weight) for weight in weights / math.fsum(weights)]
+
+
+def adapt(base: NgramModel, paths: Sequence[Path], weight: float = 0.5) -> NgramModel:
+    """Mix a model of a user's sentences into a model; new words join the vocabulary.
+
+    Args:
+        base: The model.
+        paths: Texts, one sentence a line.
+        weight: Share of the sentences, between 0 and 1.
+
+    Raises:
+        DataError: A text cannot be read, or the weight is out of range.
+    """
+    own = build_model(paths, BuildOptions(order=min(base.order, 16))).model
+    return interpolate([base, own], [1.0 - weight, weight])

@@ -1,0 +1,92 @@
+"""How well a model predicts a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import DataError
+from asr.lm.counting import refuse_marks, text_blocks
+from asr.lm.ngram import SENTENCE_BREAK, NgramModel
+from asr.lm.tables import Array
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """What a model says of a text; sentence ends count as words.
+
+    Attributes:
+        num_sentences: Lines.
+        num_words: Words, without the sentence ends.
+        num_unknown: Those outside the vocabulary.
+        log_prob: Natural log-probability of all.
+        unknown_log_prob: The part of it that is due to unknown words.
+    """
+
+    num_sentences: int
+    num_words: int
+    num_unknown: int
+    log_prob: float
+    unknown_log_prob: float
+
+    @property
+    def including_unknown(self) -> float:
+        """Perplexity per word and sentence end; it hangs on what the model gives `<unk>`."""
+        return math.exp(-self.log_prob / (self.num_words + self.num_sentences))
+
+    @property
+    def excluding_unknown(self) -> float:
+        """Perplexity over the words the model knows, and sentence ends."""
+        num_known = self.num_words + self.num_sentences - self.num_unknown
+        return math.exp((self.unknown_log_prob - self.log_prob) / num_known)
+
+
+def measure_perplexity(model: NgramModel, paths: Sequence[Path]) -> Perplexity:
+    """Score texts: one sentence a line.
+
+    Raises:
+        DataError: A text cannot be read, holds a sentence mark, or there is no text.
+    """
+    num_sentences = num_words = num_unknown = 0
+    log_prob = unknown_log_prob = 0.0
+    for ids in text_ids(model, paths):
+        log_probs = model.score_ids(ids)
+        is_unknown = ids == -1
+        ends = int((ids == SENTENCE_BREAK).sum())
+        num_sentences += ends
+        num_words += int(((ids != SENTENCE_BREAK) & (ids != model.eos_id) | is_unknown).sum())
+        num_unknown += int(is_unknown.sum())
+        log_prob += float(log_probs.sum())
+        unknown_log_prob += float(log_probs[is_unknown].sum())
+    if not num_sentences:
+        raise DataError(f"no text in {', '.join(map(str, paths))}")
+    return Perplexity(num_sentences, num_words, num_unknown, log_prob, unknown_log_prob)
+
+
+class _Ids(dict[bytes, int]):
+    def __missing__(self, word: bytes) -> int:
+        return -1
+
+
+def text_ids(model: NgramModel, paths: Sequence[Path]) -> Iterator[Array]:
+    """Texts as ids for `NgramModel.score_ids`, a block at a time.
+
+    Yields:
+        (num_words,) int64; -1 for words the model lacks and for `<unk>`; each sentence ends in
+        `</s>`, where the model has it, and `SENTENCE_BREAK`.
+
+    Raises:
+        DataError: A text cannot be read or holds a sentence mark.
+    """
+    ids = _Ids((word.encode(), index) for index, word in enumerate(model.words))
+    ids[b"<s>"] = SENTENCE_BREAK
+    for path in paths:
+        for block, first_line in text_blocks(path):
+            refuse_marks(path, block, first_line)
+            end = b" </s> <s> " if model.eos_id >= 0 else b" <s> "
+            tokens = block.replace(b"\n", end).split()
+            yield np.fromiter(map(ids.__getitem__, tokens), np.int64, len(tokens))
