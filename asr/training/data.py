@@ -94,7 +94,7 @@ def require_usable(
         named = "; ".join(f"{problem.utterance_id}: {problem.reason}" for problem in problems[:5])
         raise DataError(
             f"{len(problems)} problems in {len(utterances)} utterances: {named}",
-            hint="mend or remove those lines of the manifest",
+            hint="mend or remove those lines; too short for CTC: lower model.subsampling",
         )
 
 
