@@ -1,0 +1,108 @@
+"""`asr lm`: every verb from files to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lm_files import GOLDEN, assert_same_ngrams, ngrams_of, read_ngrams
+from typer.testing import CliRunner
+
+from asr.cli import app
+from asr.errors import ConfigError, DataError
+from asr.lm.files import read_model
+
+COMMANDS, HELDOUT = GOLDEN / "commands.txt", GOLDEN / "heldout.txt"
+BASE = GOLDEN / "commands.o3.arpa"
+
+
+def lm(*arguments: object) -> tuple[str, str]:
+    """Standard output and standard error of a verb; its error is raised."""
+    result = CliRunner().invoke(app, ["lm", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.stderr
+    return result.stdout, result.stderr
+
+
+def test_build_writes_kenlms_model_and_reports_discounts(tmp_path: Path) -> None:
+    out = tmp_path / "lm.arpa"
+    stdout, stderr = lm("build", COMMANDS, "-o", out, "--order", 3, "--prune", "0 0 1")
+    assert_same_ngrams(read_ngrams(out), read_ngrams(GOLDEN / "commands.o3.prune001.arpa"), 1e-5)
+    assert stdout == ""
+    assert "3-grams: 950, discounts 0.5606 1.055 2.047" in stderr
+
+
+def test_build_with_a_vocabulary_into_a_binary(tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("call marta\nunheard\n")
+    out = tmp_path / "lm.bin"
+    lm("build", COMMANDS, "-o", out, "--vocab", tmp_path / "words", "--run-words", 1000)
+    assert read_model(out).words == ("<unk>", "<s>", "</s>", "call", "marta", "unheard")
+
+
+def test_build_says_where_it_fell_back(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a b\n")
+    _, stderr = lm("build", tmp_path / "text", "-o", tmp_path / "lm.arpa", "--order", 2)
+    assert stderr.count("discounts 0.5 1 1.5 (fallback") == 2
+
+
+def test_perplexity_prints_both_kinds(tmp_path: Path) -> None:
+    stdout, _ = lm("perplexity", BASE, HELDOUT)
+    assert "100 sentences, 404 words, " in stdout
+    assert stdout.count("perplexity ") == 2
+
+
+def test_interpolate_with_weights_or_a_text(tmp_path: Path) -> None:
+    unigrams, out = GOLDEN / "commands.o1.arpa", tmp_path / "lm.arpa"
+    _, stderr = lm("interpolate", BASE, unigrams, "-o", out, "--weights", "0.75,0.25")
+    assert stderr == "weights: 0.7500 0.2500\n"
+    _, stderr = lm("interpolate", BASE, unigrams, "-o", out, "--tune", COMMANDS)
+    first, second = map(float, stderr.split()[1:])
+    assert first > 0.9 > 0.1 > second
+    assert read_model(out).order == 3
+
+
+@pytest.mark.parametrize("choice", [(), ("--weights", "1 0", "--tune", COMMANDS)])
+def test_interpolate_wants_one_source_of_weights(
+    tmp_path: Path, choice: tuple[object, ...]
+) -> None:
+    with pytest.raises(ConfigError, match="either --weights or --tune"):
+        lm("interpolate", BASE, BASE, "-o", tmp_path / "lm.arpa", *choice)
+
+
+def test_prune_reports_what_it_dropped(tmp_path: Path) -> None:
+    out = tmp_path / "lm.arpa"
+    _, stderr = lm("prune", BASE, "-o", out, "--threshold", "1e-4")
+    sizes = read_model(out).num_ngrams
+    assert f"3-grams: 1922 -> {sizes[2]}" in stderr
+    assert sizes[2] < 1922
+
+
+def test_adapt_adds_words(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("call zaphod\n")
+    lm("adapt", BASE, tmp_path / "own", "-o", tmp_path / "lm.bin", "--weight", 0.1)
+    adapted = read_model(tmp_path / "lm.bin")
+    assert ("call", "zaphod") in ngrams_of(adapted)
+
+
+@pytest.mark.parametrize("verb", ["build", "prune", "interpolate", "adapt"])
+def test_a_name_that_says_nothing_is_refused_before_any_work(tmp_path: Path, verb: str) -> None:
+    # The inputs do not exist, which would be the next thing to fail.
+    inputs = [tmp_path / "a", tmp_path / "b"][: 1 if verb == "prune" else 2]
+    with pytest.raises(DataError, match="does not say what to write"):
+        lm(verb, *inputs, "-o", tmp_path / "lm.txt")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--prune", "0 x", "cannot read numbers in '0 x'"),
+        ("--prune", "1", "must begin with 0"),
+        ("--order", "0", "greater than or equal to 1"),
+        ("--vocab", "missing", "cannot read missing"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path: Path, option: str, value: str, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        lm("build", COMMANDS, "-o", tmp_path / "lm.arpa", option, value)
+    assert list(tmp_path.iterdir()) == []
