@@ -1,0 +1,96 @@
+"""Files appear whole or not at all, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from asr.errors import DataError
+from asr.files import atomic_path, write_text_atomic
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_text_is_written_as_utf_8_with_unix_line_ends(tmp_path: Path) -> None:
+    write_text_atomic(tmp_path / "a.txt", "grüße\nç\n")
+    assert (tmp_path / "a.txt").read_bytes() == "grüße\nç\n".encode()
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_missing_directories_are_made(tmp_path: Path) -> None:
+    write_text_atomic(tmp_path / "x" / "y" / "a.txt", "1")
+    assert (tmp_path / "x" / "y" / "a.txt").read_text() == "1"
+
+
+def test_an_old_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for text in ("long old content", "new"):
+        write_text_atomic(path, text)
+    assert path.read_text() == "new"
+
+
+def test_others_may_read_the_file(tmp_path: Path) -> None:
+    write_text_atomic(tmp_path / "a.txt", "")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+
+
+def test_the_temporary_file_lies_beside_and_keeps_the_suffix(tmp_path: Path) -> None:
+    """Beside, so that the rename stays on one disk; the suffix, because writers go by it."""
+    with atomic_path(tmp_path / "a.flac") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".flac"
+        assert temporary.name.startswith(".a.flac.")
+        assert not (tmp_path / "a.flac").exists()
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt()])
+def test_an_error_leaves_the_old_file_and_no_litter(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(type(error)), atomic_path(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_unwritable_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "a.txt"
+    with pytest.raises(DataError) as caught:
+        write_text_atomic(target, "x")
+    assert str(caught.value).startswith(f"cannot write {target}: ")
+
+
+def test_a_directory_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(DataError, match=r"cannot write .*a\.txt"):
+        write_text_atomic(tmp_path / "a.txt", "x")
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom asr.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(path)])
+    while process.poll() is None and len(names(tmp_path)) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() != 0
+    assert path.read_text() == "old"

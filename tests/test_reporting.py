@@ -1,0 +1,146 @@
+"""What a run leaves for people to see, and what survives a crash and a resume."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from asr.batching import Batch
+from asr.progress import progress_bar
+from asr.training.interrupts import stop_requests
+from asr.training.meter import Meter, StepResult
+from asr.training.reporting import METRICS_FILE, Reporter
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+def lines(run_dir: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_dir / METRICS_FILE).read_text().splitlines()]
+
+
+def test_metrics_go_to_the_file_and_to_tensorboard(tmp_path: Path) -> None:
+    with Reporter(tmp_path, 0, quiet()) as reporter:
+        reporter.metrics(10, {"train_loss": 2.5, "epoch": 0})
+        reporter.metrics(20, {"train_loss": 1.5, "epoch": 1})
+    assert lines(tmp_path) == [
+        {"step": 10, "train_loss": 2.5, "epoch": 0},
+        {"step": 20, "train_loss": 1.5, "epoch": 1},
+    ]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert events.Tags()["scalars"] == ["train_loss"]
+    assert [(event.step, event.value) for event in events.Scalars("train_loss")] == [
+        (10, 2.5),
+        (20, 1.5),
+    ]
+
+
+def test_hypotheses_and_a_spectrogram_go_to_tensorboard(tmp_path: Path) -> None:
+    features = np.linspace(-3, 3, 40, dtype=np.float32).reshape(10, 4)
+    with Reporter(tmp_path, 0, quiet()) as reporter:
+        reporter.samples(5, {"utt1": ("said this", "heard that")}, features)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    (text,) = events.Tensors("hypotheses/text_summary")
+    assert b"| utt1 | said this | heard that |" in text.tensor_proto.string_val[0]
+    (image,) = events.Images("features")
+    assert (image.width, image.height) == (10, 4)
+
+
+def test_constant_features_make_a_picture_too(tmp_path: Path) -> None:
+    with Reporter(tmp_path, 0, quiet()) as reporter:
+        reporter.samples(1, {}, np.zeros((3, 4), dtype=np.float32))
+    assert EventAccumulator(str(tmp_path / "tensorboard")).Reload().Images("features")
+
+
+def test_a_resumed_run_drops_what_a_crash_undid(tmp_path: Path) -> None:
+    whole = [json.dumps({"step": step, "train_loss": 1.0}) for step in (10, 20, 30)]
+    (tmp_path / METRICS_FILE).write_text("\n".join(whole) + '\n{"step": 40, "tra')
+    with Reporter(tmp_path, 20, quiet()) as reporter:
+        reporter.metrics(30, {"train_loss": 0.5})
+    assert [(line["step"], line["train_loss"]) for line in lines(tmp_path)] == [
+        (10, 1.0),
+        (20, 1.0),
+        (30, 0.5),
+    ]
+
+
+def test_log_lines_are_printed_as_they_are(tmp_path: Path) -> None:
+    console = quiet()
+    with Reporter(tmp_path, 0, console) as reporter:
+        reporter.begin_epoch(0, 3, 2, 10)
+        reporter.advance("loss 1.0")
+        reporter.say("WER [3 / 4] of [bold]this[/bold]")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == "WER [3 / 4] of [bold]this[/bold]\n"
+
+
+def test_a_person_sees_a_bar(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Reporter(tmp_path, 0, console) as reporter:
+        reporter.begin_epoch(1, 3, 0, 10)
+        reporter.advance("loss 1.234  data wait 2 %")
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "epoch 2/3" in shown
+    assert "loss 1.234  data wait 2 %" in shown
+
+
+def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("working", 3) as advance:
+        for _ in range(3):
+            advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def make_batch(num_samples: int) -> Batch:
+    ones = torch.ones(1, dtype=torch.int64)
+    return Batch(("a",), torch.zeros(1, num_samples), num_samples * ones, ones[None], ones)
+
+
+def test_the_meter_adds_up_audio_and_time() -> None:
+    meter = Meter()
+    passed = 0.0
+    for batch in meter.timed(iter([make_batch(8000), make_batch(4000)])):
+        passed += meter.add(batch, 8000)
+        meter.results.append(StepResult(torch.tensor(1.0), torch.tensor(True), 3.0))
+    assert meter.audio_s == 1.5
+    assert meter.total_s == pytest.approx(passed)
+    assert 0 <= meter.wait_s <= meter.total_s
+    meter.show(1.25, 2e-3)
+    assert meter.status.startswith("loss 1.250  lr 2.0e-03  ")
+    assert meter.status.endswith(" %")
+
+
+def test_a_meter_without_batches_can_be_shown() -> None:
+    meter = Meter()
+    assert list(meter.timed(iter([]))) == []
+    meter.show(0.0, 0.0)
+    assert "0 audio-s/s" in meter.status
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_request_and_the_second_acts(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_requests() as stop:
+        assert not stop.requested
+        signal.raise_signal(number)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_handlers_are_put_back_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), stop_requests():
+        _ = 1 / 0
+    assert signal.getsignal(signal.SIGTERM) is before
