@@ -43,8 +43,8 @@ class BeamConfig(Options):
     """
 
     beam_width: int = Field(default=100, ge=1, le=100_000)
-    beam_threshold: float = Field(default=16.0, gt=0)
-    token_threshold: float = Field(default=8.0, gt=0)
+    beam_threshold: float = Field(default=12.0, gt=0)
+    token_threshold: float = Field(default=7.0, gt=0)
     num_best: int = Field(default=1, ge=1)
     lm_unit: Literal["word", "token"] = "word"
     lm_weight: float = Field(default=0.5, ge=0, allow_inf_nan=False)
