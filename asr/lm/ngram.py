@@ -90,9 +90,13 @@ class NgramModel:
 
     def word_log_probs(self, words: Sequence[str]) -> list[float]:
         """Natural log-probabilities of the words of one sentence, and last that of its end."""
-        ids = [self.id_of(word) for word in words]
+        return [float(value) for value in self.score_ids(self._sentence_ids(words))]
+
+    def _sentence_ids(self, words: Sequence[str]) -> Array:
+        find = self._ids.get
+        ids = [find(word, -1) for word in words]
         ids += [self.eos_id] if self.eos_id >= 0 else []
-        return [float(value) for value in self.score_ids(np.array(ids, np.int64))]
+        return np.array(ids, np.int64)
 
     def score_ids(self, ids: Array) -> Array:
         """Natural log-probability of every word of a text, at compiled speed.
@@ -110,7 +114,7 @@ class NgramModel:
 
     def sentence_log_prob(self, words: Sequence[str]) -> float:
         """Natural log-probability of a sentence and its end."""
-        return sum(self.word_log_probs(words))
+        return float(self.score_ids(self._sentence_ids(words)).sum())
 
 
 def freeze_model(
