@@ -55,6 +55,7 @@ def asr_commands() -> list[list[str]]:
 
 def test_every_verb_named_exists() -> None:
     verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    verbs |= {group.name for group in app.registered_groups if group.name}
     assert {arguments[1] for arguments in asr_commands()} <= verbs
     assert set(re.findall(r"`asr (\w+)", README)) <= verbs
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OutputFormat = Literal["text", "jsonl"]
 
+
 def transcribe(
     files: Annotated[
         list[str],
