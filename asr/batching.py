@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from asr import ctc
 from asr.config import Options
 from asr.errors import DataError
+from asr.threads import cpu_threads
 
 Key = tuple[int, int]
 """(epoch, utterance index): all that a worker needs to make one training example."""
@@ -237,7 +238,11 @@ class ExampleDataset(Dataset[Example]):
         return len(self.ids)
 
     def __getitem__(self, key: Key) -> Example:
-        epoch, index = key
+        # As in a worker, so that the number of workers changes no bit.
+        with cpu_threads(1):
+            return self._example(*key)
+
+    def _example(self, epoch: int, index: int) -> Example:
         samples = self.audio.samples(index)
         if self.augment is not None:
             generator = seeded(self.seed, epoch, index)

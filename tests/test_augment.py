@@ -22,6 +22,7 @@ from asr.augment import AugmentConfig, SpecAugment, SpecAugmentConfig, WaveformA
 from asr.augment.noise import NoiseLibrary
 from asr.config import parse_options
 from asr.errors import ConfigError, DataError
+from asr.threads import cpu_threads
 
 RATE_HZ = 16000
 QUICK = settings(
@@ -158,7 +159,8 @@ def test_a_higher_probability_keeps_the_draws_of_those_that_had_the_stage() -> N
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_worker_processes_give_the_same(noise_directory: Path, method: str) -> None:
     augment = WaveformAugment(everything(noise_directory))
-    here = [augment(tone(), RATE_HZ, seeded(seed)) for seed in range(4)]
+    with cpu_threads(1):
+        here = [augment(tone(), RATE_HZ, seeded(seed)) for seed in range(4)]
     context = multiprocessing.get_context(method)
     with context.Pool(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         there = pool.starmap(_call, [(augment, seed) for seed in range(4)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from asr.batching import (
     seeded,
 )
 from asr.errors import DataError
+from asr.threads import cpu_threads
 
 durations = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
 configs = st.builds(
@@ -190,6 +192,22 @@ def test_worker_processes_change_nothing(num_workers: int) -> None:
         assert batch.ids == expected.ids
         assert torch.equal(batch.samples, expected.samples)
         assert torch.equal(batch.targets, expected.targets)
+
+
+class Threads:
+    """Writes the number of threads it may use over the samples."""
+
+    def __call__(
+        self, samples: np.ndarray, sample_rate_hz: int, generator: torch.Generator
+    ) -> np.ndarray:
+        return np.full_like(samples, torch.get_num_threads())
+
+
+def test_augmentation_has_one_thread_wherever_it_runs() -> None:
+    dataset = replace(make_dataset(), augment=Threads())
+    with cpu_threads(2):
+        assert dataset[(0, 0)].samples[0] == 1
+        assert torch.get_num_threads() == 2
 
 
 def test_a_dataset_travels_to_worker_processes() -> None:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "asr"
 LAYERS = (
     {"errors"},
     # Each of these stands alone: no audio, no tensors.
-    {"files", "config", "ctc", "jsonl", "progress", "wer"},
+    {"files", "config", "ctc", "jsonl", "progress", "threads", "wer"},
     # One subject each, with its options. Scoring compares texts, whoever recognised them.
     {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots", "transcripts"},
     # Manifests check audio against tokens; synthesis makes audio.

@@ -24,6 +24,7 @@ from asr.files import write_text_atomic
 from asr.model import AcousticModel
 from asr.optim import Plateau, WeightAverage, make_optimizer
 from asr.recognizer import ModelParts, choose_device, save_model
+from asr.threads import cpu_threads
 from asr.training.data import (
     Corpus,
     fit_tokenizer,
@@ -77,7 +78,7 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
     """
     _check_run_dir(config, run_dir, resume)
     device = choose_device(config.training.device)
-    with _alone_in(run_dir), _cpu_threads(config.training.num_threads):
+    with _alone_in(run_dir), cpu_threads(config.training.num_threads):
         return _Run(config, run_dir, device).train()
 
 
@@ -238,14 +239,3 @@ def _alone_in(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _cpu_threads(num_threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if num_threads > 0:
-        torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
