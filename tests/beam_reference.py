@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from asr.decoding import BeamConfig
+from asr.decoding import BeamConfig, Knowledge
 from asr.lm.arpa import read_arpa
 from asr.lm.ngram import NgramModel
 from asr.tokens import Tokenizer
@@ -66,31 +66,29 @@ def model_of(directory: Path, arpa: str) -> NgramModel:
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class Situation:
     """The arguments of a decoder beside the tokenizer."""
 
     config: BeamConfig
-    lm: NgramModel | None = None
-    lexicon: Sequence[str] | None = None
-    hotwords: Mapping[str, float] = field(default_factory=dict)
+    knowledge: Knowledge
 
     def words(self) -> set[str] | None:
         """What the lexicon holds; None if there is none."""
-        if self.lexicon is not None:
-            return set(self.lexicon)
-        if self.lm is None or self.config.lm_unit == "token":
+        if self.knowledge.lexicon is not None:
+            return set(self.knowledge.lexicon)
+        if self.knowledge.lm is None or self.config.lm_unit == "token":
             return None
-        return set(self.lm.words) - {"<s>", "</s>", "<unk>"}
+        return set(self.knowledge.lm.words) - {"<s>", "</s>", "<unk>"}
 
 
-def score(knowledge: Knowledge, tokenizer: Tokenizer, tokens: Sequence[int]) -> float | None:
+def score(situation: Situation, tokenizer: Tokenizer, tokens: Sequence[int]) -> float | None:
     """Score of a whole utterance; None if it is impossible."""
-    config, lm, lexicon = knowledge.config, knowledge.lm, knowledge.words()
+    config, lm, lexicon = situation.config, situation.knowledge.lm, situation.words()
     words = [word for word, _, _ in tokenizer.word_spans(tokens)]
     is_closed = config.vocabulary == "closed"
     if is_closed and lexicon is not None and any(word not in lexicon for word in words):
         return None
-    total = config.word_bonus * len(words)
+    total = config.word_bonus * len(words) if lm is not None else 0.0
     known = lexicon
     if lm is not None and config.lm_unit == "word":
         known = {word for word in lexicon or () if lm.id_of(word) >= 0}
@@ -100,7 +98,7 @@ def score(knowledge: Knowledge, tokenizer: Tokenizer, tokens: Sequence[int]) -> 
         total += config.lm_weight * _lm_score(lm, names)
     if known is not None:
         total += config.unknown_score * sum(word not in known for word in words)
-    return total + _hot_score(knowledge.hotwords, words)
+    return total + _hot_score(situation.knowledge.hotwords, words)
 
 
 def _lm_score(lm: NgramModel, words: Sequence[str]) -> float:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
-from beam_reference import TOKEN_ARPA, WITHOUT_UNKNOWN, WORD_ARPA, Knowledge, model_of, score
+from beam_reference import TOKEN_ARPA, WITHOUT_UNKNOWN, WORD_ARPA, Situation, model_of, score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_beam import CHARACTERS, EXACT, FRAME_S, VOCAB_SIZE, random_log_probs
 
-from asr.decoding import BeamConfig, BeamDecoder
+from asr.decoding import BeamConfig, BeamDecoder, Knowledge
 from asr.errors import ConfigError, DataError
 from asr.lm.ngram import NgramModel
 from asr.tokens import Tokenizer, TokensConfig, build_tokenizer
@@ -33,24 +33,26 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NgramModel]:
     return {name: model_of(tmp_path_factory.mktemp("lm"), arpa) for name, arpa in arpas.items()}
 
 
-def situation(name: str, models: dict[str, NgramModel]) -> Knowledge:
+def situation_of(name: str, models: dict[str, NgramModel]) -> Situation:
     return {
-        "bonus alone": Knowledge(WEIGHTED),
-        "open": Knowledge(WEIGHTED, models["word"]),
-        "open, no <unk>": Knowledge(WEIGHTED, models["no unk"]),
-        "closed": Knowledge(CLOSED, models["word"]),
-        "closed, own lexicon": Knowledge(CLOSED, models["no unk"], ["a", "ab", "bb", "baa"]),
-        "closed, no LM": Knowledge(CLOSED, None, ["a", "ab", "bb"]),
-        "open, own lexicon, no LM": Knowledge(WEIGHTED, None, ["a", "ab", "bb"]),
-        "tokens": Knowledge(BY_TOKENS, models["token"]),
-        "hotwords alone": Knowledge(EXACT, None, None, HOTWORDS),
-        "hotwords and LM": Knowledge(WEIGHTED, models["word"], None, HOTWORDS),
-        "hotwords, closed": Knowledge(CLOSED, models["word"], None, HOTWORDS),
+        "nothing": Situation(WEIGHTED, Knowledge()),
+        "open": Situation(WEIGHTED, Knowledge(models["word"])),
+        "open, no <unk>": Situation(WEIGHTED, Knowledge(models["no unk"])),
+        "closed": Situation(CLOSED, Knowledge(models["word"])),
+        "closed, own lexicon": Situation(
+            CLOSED, Knowledge(models["no unk"], ["a", "ab", "bb", "baa"])
+        ),
+        "closed, no LM": Situation(CLOSED, Knowledge(None, ["a", "ab", "bb"])),
+        "open, own lexicon, no LM": Situation(WEIGHTED, Knowledge(None, ["a", "ab", "bb"])),
+        "tokens": Situation(BY_TOKENS, Knowledge(models["token"])),
+        "hotwords alone": Situation(EXACT, Knowledge(None, None, HOTWORDS)),
+        "hotwords and LM": Situation(WEIGHTED, Knowledge(models["word"], None, HOTWORDS)),
+        "hotwords, closed": Situation(CLOSED, Knowledge(models["word"], None, HOTWORDS)),
     }[name]
 
 
 SITUATIONS = (
-    *("bonus alone", "open", "open, no <unk>", "closed", "closed, own lexicon", "closed, no LM"),
+    *("nothing", "open", "open, no <unk>", "closed", "closed, own lexicon", "closed, no LM"),
     *("open, own lexicon, no LM", "tokens", "hotwords alone", "hotwords and LM"),
     "hotwords, closed",
 )
@@ -64,14 +66,12 @@ CASES = [
 ]
 
 
-def decoder_of(knowledge: Knowledge, tokenizer: Tokenizer) -> BeamDecoder:
+def decoder_of(situation: Situation, tokenizer: Tokenizer) -> BeamDecoder:
     return BeamDecoder(
         tokenizer,
         FRAME_S,
-        knowledge.config,
-        knowledge.lm,
-        knowledge.lexicon,
-        knowledge.hotwords,
+        situation.config,
+        situation.knowledge,
     )
 
 
@@ -81,24 +81,24 @@ def decoder_of(knowledge: Knowledge, tokenizer: Tokenizer) -> BeamDecoder:
 def test_equals_scoring_every_transcript(
     models: dict[str, NgramModel], kind: str, name: str, seed: int, num_frames: int
 ) -> None:
-    tokenizer, knowledge = TOKENIZERS[kind], situation(name, models)
+    tokenizer, situation = TOKENIZERS[kind], situation_of(name, models)
     log_probs = random_log_probs(seed, num_frames, len(tokenizer.vocab))
     expected: dict[tuple[str, ...], tuple[float, float, float]] = {}
     everything = reference.all_transcripts(log_probs.astype(float).tolist())
     for tokens, acoustic in everything.items():
-        other = score(knowledge, tokenizer, tokens)
+        other = score(situation, tokenizer, tokens)
         words = tuple(tokenizer.decode(tokens).split())
         if other is not None:
             row = (acoustic + other, acoustic, other)
             expected[words] = max(row, expected.get(words, row))
-    found = decoder_of(knowledge, tokenizer).decode(log_probs)
+    found = decoder_of(situation, tokenizer).decode(log_probs)
     by_words = {tuple(one.text.split()): one for one in found}
     assert by_words.keys() == expected.keys()
     for words, one in by_words.items():
         parts = (one.score, one.acoustic_log_prob, one.lm_log_prob)
         assert parts[0] == pytest.approx(expected[words][0], abs=1e-6)
         assert one.score == one.acoustic_log_prob + one.lm_log_prob
-        assert one.lm_log_prob == pytest.approx(score(knowledge, tokenizer, one.tokens), abs=1e-6)
+        assert one.lm_log_prob == pytest.approx(score(situation, tokenizer, one.tokens), abs=1e-6)
         assert one.acoustic_log_prob == pytest.approx(everything[one.tokens], abs=1e-9)
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
 
@@ -116,7 +116,7 @@ def undecided(pattern: str) -> np.ndarray:
 def test_the_last_word_counts_with_and_without_a_space_after_it(
     models: dict[str, NgramModel], ending: str
 ) -> None:
-    decoder = BeamDecoder(CHARACTERS, FRAME_S, CLOSED, models["word"])
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, CLOSED, Knowledge(models["word"]))
     best = decoder.decode(undecided("ab " + "ba?" + ending))[0]
     assert best.text == "ab bab"
     expected = 0.7 * math.log(10) * (-0.3 - 0.2 - 0.6) + 2 * 0.9
@@ -130,7 +130,7 @@ def test_a_closed_vocabulary_always_has_an_answer(models: dict[str, NgramModel])
     frames[::2, 0], frames[1::2, 0] = math.log(0.09), math.log(0.09)
     frames -= np.log(np.exp(frames).sum(axis=1, keepdims=True))
     config = BeamConfig(beam_width=1, vocabulary="closed")
-    decoder = BeamDecoder(CHARACTERS, FRAME_S, config, None, ["abba"])
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, config, Knowledge(None, ["abba"]))
     (best,) = decoder.decode(frames)
     assert best.text in ("", "abba")
     assert best.score > -math.inf
@@ -138,14 +138,18 @@ def test_a_closed_vocabulary_always_has_an_answer(models: dict[str, NgramModel])
 
 def test_what_a_closed_vocabulary_makes_impossible_has_probability_zero() -> None:
     config = BeamConfig(vocabulary="closed")
-    (best,) = BeamDecoder(CHARACTERS, FRAME_S, config, None, ["ab"]).decode(undecided("ba"))
+    (best,) = BeamDecoder(CHARACTERS, FRAME_S, config, Knowledge(None, ["ab"])).decode(
+        undecided("ba")
+    )
     assert (best.tokens, best.acoustic_log_prob, best.score) == ((), -math.inf, -math.inf)
 
 
 def test_a_language_model_decides_what_the_sound_does_not(models: dict[str, NgramModel]) -> None:
     log_probs = undecided("a? b?b")
     assert (
-        BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, models["word"]).decode(log_probs)[0].text
+        BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, Knowledge(models["word"]))
+        .decode(log_probs)[0]
+        .text
         == "ab bab"
     )
 
@@ -153,7 +157,7 @@ def test_a_language_model_decides_what_the_sound_does_not(models: dict[str, Ngra
 def test_hotwords_count_only_when_completed() -> None:
     def best_score(pattern: str, hotwords: dict[str, float]) -> tuple[str, float]:
         config = BeamConfig(beam_width=50)
-        decoder = BeamDecoder(CHARACTERS, FRAME_S, config, hotwords=hotwords)
+        decoder = BeamDecoder(CHARACTERS, FRAME_S, config, Knowledge(hotwords=hotwords))
         best = decoder.decode(undecided(pattern))[0]
         return best.text, best.lm_log_prob
 
@@ -169,8 +173,12 @@ def test_thousands_of_hotwords_change_nothing_else() -> None:
     generator = np.random.default_rng(0)
     phrases = {"".join(generator.choice(["a", "b"], 12)): 1.0 for _ in range(5000)}
     log_probs = undecided("?-? ?a ab")
-    many = BeamDecoder(CHARACTERS, FRAME_S, hotwords={**phrases, "bb": 4.0}).decode(log_probs)
-    assert many == BeamDecoder(CHARACTERS, FRAME_S, hotwords={"bb": 4.0}).decode(log_probs)
+    many = BeamDecoder(
+        CHARACTERS, FRAME_S, knowledge=Knowledge(hotwords={**phrases, "bb": 4.0})
+    ).decode(log_probs)
+    assert many == BeamDecoder(
+        CHARACTERS, FRAME_S, knowledge=Knowledge(hotwords={"bb": 4.0})
+    ).decode(log_probs)
     assert many[0].text.startswith("bb ")
 
 
@@ -180,7 +188,7 @@ def test_streams_and_threads_give_the_same(
     models: dict[str, NgramModel], seed: int, cut: int
 ) -> None:
     config = BeamConfig(beam_width=20, num_best=5, num_threads=2)
-    decoder = BeamDecoder(CHARACTERS, FRAME_S, config, models["word"], hotwords=HOTWORDS)
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, config, Knowledge(models["word"], hotwords=HOTWORDS))
     log_probs = random_log_probs(seed, 40, VOCAB_SIZE)
     expected = decoder.decode(log_probs)
     stream = decoder.stream()
@@ -208,15 +216,15 @@ class TestRefusals:
     )
     def test_hotwords(self, hotwords: dict[str, float], message: str) -> None:
         with pytest.raises(DataError, match=message):
-            BeamDecoder(CHARACTERS, FRAME_S, hotwords=hotwords)
+            BeamDecoder(CHARACTERS, FRAME_S, knowledge=Knowledge(hotwords=hotwords))
 
     def test_hotwords_outside_a_closed_vocabulary(self) -> None:
         with pytest.raises(DataError, match="'bb' is not in the lexicon"):
-            BeamDecoder(CHARACTERS, FRAME_S, CLOSED, None, ["ab"], {"ab bb": 1.0})
+            BeamDecoder(CHARACTERS, FRAME_S, CLOSED, Knowledge(None, ["ab"], {"ab bb": 1.0}))
 
     def test_lexicon_that_the_tokens_cannot_spell(self) -> None:
         with pytest.raises(DataError, match="cannot spell the word 'Ab' of the lexicon and 1 more"):
-            BeamDecoder(CHARACTERS, FRAME_S, CLOSED, None, ["Ab", "ab", "b a"])
+            BeamDecoder(CHARACTERS, FRAME_S, CLOSED, Knowledge(None, ["Ab", "ab", "b a"]))
 
     def test_language_model_of_other_words(self, tmp_path: Path) -> None:
         upper = model_of(
@@ -224,8 +232,8 @@ class TestRefusals:
             "\\data\\\nngram 1=3\n\n\\1-grams:\n0\t<s>\n-1\t</s>\n-1\tAB\n\n\\end\\\n",
         )
         with pytest.raises(DataError, match="can spell no word of the language model"):
-            BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, upper)
+            BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, Knowledge(upper))
         with pytest.raises(DataError, match="has none of the words of the lexicon"):
-            BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, upper, ["ab", "a"])
+            BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, Knowledge(upper, ["ab", "a"]))
         with pytest.raises(DataError, match="model of tokens lacks the token ' ' and 2 more"):
-            BeamDecoder(CHARACTERS, FRAME_S, BY_TOKENS, upper)
+            BeamDecoder(CHARACTERS, FRAME_S, BY_TOKENS, Knowledge(upper))

@@ -222,7 +222,7 @@ def _compete(name: str, job: dict[str, Any]) -> None:
 
 
 def _asr(vocab: list[str], lm: str, beam: int, setting: Setting, closed: bool) -> Decode:
-    from asr.decoding import BeamConfig, BeamDecoder
+    from asr.decoding import BeamConfig, BeamDecoder, Knowledge
     from asr.lm.files import read_model
     from asr.tokens import tokenizer_from_dict
 
@@ -234,7 +234,7 @@ def _asr(vocab: list[str], lm: str, beam: int, setting: Setting, closed: bool) -
         vocabulary="closed" if closed else "open",
     )
     tokenizer = tokenizer_from_dict({"kind": kind, "vocab": vocab})
-    decoder = BeamDecoder(tokenizer, FRAME_S, config, read_model(Path(lm)))
+    decoder = BeamDecoder(tokenizer, FRAME_S, config, Knowledge(read_model(Path(lm))))
     return lambda log_probs: decoder.decode(log_probs)[0].text
 
 

@@ -1,9 +1,11 @@
 """From log-probabilities to words: the decoders and the values they give (numpy, no torch)."""
 
-from asr.decoding.beam import BeamConfig, BeamDecoder
+from asr.decoding.beam import BeamDecoder
 from asr.decoding.beam_stream import BeamStream
 from asr.decoding.checks import check_batch, check_log_probs
 from asr.decoding.greedy import GreedyDecoder
+from asr.decoding.knowledge import Knowledge
+from asr.decoding.options import BeamConfig
 from asr.decoding.types import Decoder, Hypothesis, LogProbs, Word
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "Decoder",
     "GreedyDecoder",
     "Hypothesis",
+    "Knowledge",
     "LogProbs",
     "Word",
     "check_batch",

@@ -4,54 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
-from asr.config import Options
 from asr.decoding.beam_stream import BeamStream, Search
 from asr.decoding.checks import check_batch, check_log_probs
-from asr.decoding.knowledge import build_fusion
+from asr.decoding.knowledge import Knowledge, build_fusion
+from asr.decoding.options import BeamConfig
 from asr.decoding.search import Pruning
 from asr.decoding.types import Hypothesis, LogProbs
 from asr.errors import ConfigError
-from asr.lm.ngram import NgramModel
 from asr.tokens import Tokenizer
-
-
-class BeamConfig(Options):
-    """How wide to search, and what counts beside the sound. Scores are natural logarithms.
-
-    Attributes:
-        beam_width: Prefixes kept from frame to frame.
-        beam_threshold: Prefixes this much worse than the best are dropped; `inf` for none.
-        token_threshold: Tokens this much less probable than the best of their frame do not
-            lengthen a prefix in it; `inf` for all.
-        num_best: At most as many hypotheses are given, distinct as words.
-        lm_unit: What the words of the language model are: ``word``, or ``token`` for the tokens
-            of the model, a space written ▁.
-        lm_weight: Of the language model's log-probabilities.
-        word_bonus: Added for every word.
-        vocabulary: ``closed`` allows only the words of the lexicon, ``open`` any.
-        unknown_score: Added for a word that the lexicon, or the language model of words, does not
-            have; beside what the language model gives `<unk>`, where it has it.
-        num_threads: For batches; 0 for as many as there are processors.
-    """
-
-    beam_width: int = Field(default=100, ge=1, le=100_000)
-    beam_threshold: float = Field(default=12.0, gt=0)
-    token_threshold: float = Field(default=7.0, gt=0)
-    num_best: int = Field(default=1, ge=1)
-    lm_unit: Literal["word", "token"] = "word"
-    lm_weight: float = Field(default=0.5, ge=0, allow_inf_nan=False)
-    word_bonus: float = Field(default=0.0, allow_inf_nan=False)
-    vocabulary: Literal["open", "closed"] = "open"
-    unknown_score: float = Field(default=-10.0, allow_inf_nan=False)
-    num_threads: int = Field(default=0, ge=0)
 
 
 class BeamDecoder:
@@ -66,13 +33,11 @@ class BeamDecoder:
         tokenizer: The one the model was trained with; index 0 is the blank.
         frame_s: Seconds from one frame of `log_probs` to the next: hop times subsampling.
         config: Settings.
-        lm: N-gram language model of words or tokens.
-        lexicon: The words there are; by default those of a word language model.
-        hotwords: Bonus of phrases, natural log, for each time one is said as whole words.
+        knowledge: What counts beside the sound.
 
     Raises:
         ConfigError: `frame_s` is not a positive number, or a closed vocabulary has no words.
-        DataError: Language model, lexicon or hotwords do not fit the tokenizer or each other.
+        DataError: Something in `knowledge` does not fit the tokenizer or each other.
 
     References:
         Graves (2008), section 7.5.1; Hannun et al. (2014), First-pass large vocabulary continuous
@@ -84,15 +49,13 @@ class BeamDecoder:
         tokenizer: Tokenizer,
         frame_s: float,
         config: BeamConfig | None = None,
-        lm: NgramModel | None = None,
-        lexicon: Sequence[str] | None = None,
-        hotwords: Mapping[str, float] | None = None,
+        knowledge: Knowledge | None = None,
     ) -> None:
         if not (math.isfinite(frame_s) and frame_s > 0):
             raise ConfigError(f"frame_s must be a positive number of seconds, got {frame_s}")
         config = config or BeamConfig()
         pruning = Pruning(config.beam_width, config.beam_threshold, config.token_threshold)
-        fusion, start = build_fusion(tokenizer, config, lm, lexicon, hotwords or {})
+        fusion, start = build_fusion(tokenizer, config, knowledge or Knowledge())
         self._search = Search(tokenizer, frame_s, pruning, fusion, start, config.num_best)
         self._num_threads = config.num_threads or os.cpu_count() or 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from asr.decoding.fusion import (
 )
 from asr.decoding.hotwords import build_hotwords
 from asr.decoding.lexicon import build_lexicon, build_spelling, spell
+from asr.decoding.options import BeamConfig
 from asr.decoding.search_state import Start
 from asr.errors import ConfigError, DataError
 from asr.lm.ngram import NgramModel
@@ -27,24 +28,33 @@ from asr.lm.tables import NgramTables
 from asr.tokens import BOUNDARY as SPACE_MARK
 from asr.tokens import Tokenizer
 
-if TYPE_CHECKING:
-    from asr.decoding.beam import BeamConfig
-
 SENTENCE_MARKS = ("<s>", "</s>", "<unk>", "<UNK>")
 
 
+@dataclass(frozen=True)
+class Knowledge:
+    """What a beam search knows beside the sound; nothing by default.
+
+    Attributes:
+        lm: N-gram language model of words or of tokens.
+        lexicon: The words there are; by default those of a language model of words.
+        hotwords: Bonus of phrases, natural log, for each time one is said as whole words.
+    """
+
+    lm: NgramModel | None = None
+    lexicon: Sequence[str] | None = None
+    hotwords: Mapping[str, float] = field(default_factory=dict)
+
+
 def build_fusion(
-    tokenizer: Tokenizer,
-    config: BeamConfig,
-    lm: NgramModel | None,
-    lexicon: Sequence[str] | None,
-    hotwords: Mapping[str, float],
+    tokenizer: Tokenizer, config: BeamConfig, knowledge: Knowledge
 ) -> tuple[Fusion, Start]:
     """All tables, and what is known of the empty prefix; see `BeamDecoder`.
 
     Raises:
         ConfigError, DataError: As `BeamDecoder`.
     """
+    lm, lexicon, hotwords = knowledge.lm, knowledge.lexicon, knowledge.hotwords
     spelling, labels = build_spelling(tokenizer)
     unit = NO_LM if lm is None else {"word": WORD_LM, "token": TOKEN_LM}[config.lm_unit]
     words = _words(lm if unit == WORD_LM else None, lexicon, labels)
@@ -59,19 +69,20 @@ def build_fusion(
     unknown = _unigram_score(NOT_IN_LM, lm if unit == WORD_LM else None, config)
     if unit != WORD_LM:
         unknown += unknown_score
+    word_bonus = config.word_bonus if lm is not None else 0.0
     automaton = build_hotwords(hotwords, labels)
     fusion = Fusion(
-        is_active=unit != NO_LM or has_words or bool(hotwords) or config.word_bonus != 0,
+        is_active=unit != NO_LM or has_words or bool(hotwords),
         is_closed=config.vocabulary == "closed",
         lm_unit=unit,
         lm_weight=config.lm_weight,
-        word_bonus=config.word_bonus,
+        word_bonus=word_bonus,
         unknown_score=unknown_score,
-        most_gain=_most_gain(config.word_bonus, unknown_score, automaton, spelling),
+        most_gain=_most_gain(word_bonus, unknown_score, automaton, spelling),
         eos_id=lm.eos_id if lm is not None else -1,
         token_ids=_token_ids(tokenizer, lm if unit == TOKEN_LM else None),
         spelling=spelling,
-        lexicon=build_lexicon(words, labels, scores, unknown, config.word_bonus),
+        lexicon=build_lexicon(words, labels, scores, unknown, word_bonus),
         hotwords=automaton,
         ngrams=lm.tables if lm is not None else _no_ngrams(),
     )
