@@ -26,7 +26,7 @@ LAYERS = (
     {"manifest", "synthesis"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
     {"corpora", "features", "augment", "model", "decoding", "alignment", "audio_cache"},
-    {"batching", "checkpoint"},
+    {"batching", "checkpoint", "tensor_decoding"},
     # The options above, composed, and the functions that build from them.
     {"experiment"},
     # A model file with all that it needs, from audio to hypotheses.
