@@ -1,0 +1,160 @@
+"""Words and phrases that users write down for a decoder: lexicons and hotwords.
+
+Everything is normalised as the model's transcripts are. A **lexicon** has a word at the beginning
+of each line; what follows it (a pronunciation, a count, an id) is not looked at, nor are lines that
+begin with `#` or `;;;`, and `word(2)` is `word`. So word lists, CMUdict and Kaldi's `lexicon.txt`
+and `words.txt` can be used as they are. **Hotwords** are phrases, one a line, each with its weight
+after a tab or alone; lines that begin with `#` are not looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from asr.errors import DataError
+from asr.text import TextConfig, normalize
+
+HOTWORD_WEIGHT = 4.0
+"""Natural-log bonus of a hotword without a weight of its own: its odds rise e^4 = 55-fold."""
+
+LEXICON_COMMENTS = ("#", ";;;")
+_VARIANT = re.compile(r"(?<=.)\(\d+\)$")
+
+
+def read_lexicon(
+    path: Path, text: TextConfig, characters: Collection[str]
+) -> tuple[list[str], str | None]:
+    """The words of a lexicon, in order, each once.
+
+    A word that normalisation cuts in two is two words, as it would be in a transcript.
+
+    Args:
+        path: UTF-8 text.
+        text: How the model's transcripts are normalised.
+        characters: Those that the model can write.
+
+    Returns:
+        The words, and what was left out because the model cannot write it, with the first one's
+        line; None for nothing.
+
+    Raises:
+        DataError: The file cannot be read, or holds no word that the model can write.
+    """
+    words: dict[str, None] = {}
+    unwritable: list[tuple[int, str]] = []
+    known = set(characters)
+    for number, line in _lines(path, LEXICON_COMMENTS):
+        word = _VARIANT.sub("", line.split()[0])
+        parts = normalize(word, text).split()
+        if parts and known.issuperset("".join(parts)):
+            words.update(dict.fromkeys(parts))
+        else:
+            unwritable.append((number, word))
+    left_out = None
+    if unwritable:
+        number, word = unwritable[0]
+        more = f" and {len(unwritable) - 1} more" if len(unwritable) > 1 else ""
+        left_out = f"{path}, line {number}: the model cannot write the word {word!r}{more}"
+    if not words:
+        raise DataError(
+            left_out or f"{path} holds no word",
+            hint="give one word a line, in characters of the model's transcripts: "
+            + shown_characters(known),
+        )
+    return list(words), left_out
+
+
+def read_hotwords(path: Path, text: TextConfig, characters: Collection[str]) -> dict[str, float]:
+    """Phrases of a file, normalised, with their weights (natural log).
+
+    Args:
+        path: UTF-8 text.
+        text: How the model's transcripts are normalised.
+        characters: Those that the model can write.
+
+    Raises:
+        DataError: The file cannot be read or holds no phrase; or, with its line, a phrase is there
+            twice, is nothing or not writable for the model, or a weight is not a number.
+    """
+    weights: dict[str, float] = {}
+    for number, line in _lines(path, ("#",)):
+        where = f"{path}, line {number}"
+        raw, tab, weight = line.rpartition("\t")
+        phrase = _phrase(raw if tab else line, text, characters, where)
+        if phrase in weights:
+            raise DataError(f"{where}: the phrase {phrase!r} is there twice")
+        weights[phrase] = _weight(weight, where) if tab else HOTWORD_WEIGHT
+    if not weights:
+        raise DataError(
+            f"{path} holds no phrase", hint="write one a line; its weight may follow after a tab"
+        )
+    return weights
+
+
+def parse_hotwords(
+    assignments: Sequence[str], text: TextConfig, characters: Collection[str]
+) -> dict[str, float]:
+    """Phrases of a command line, `phrase` or `phrase=weight`; of the same one the last counts.
+
+    Raises:
+        DataError: As `read_hotwords`.
+    """
+    weights: dict[str, float] = {}
+    for assignment in assignments:
+        where = f"the hotword {assignment!r}"
+        raw, equals, weight = assignment.rpartition("=")
+        phrase = _phrase(raw if equals else assignment, text, characters, where)
+        weights[phrase] = _weight(weight, where) if equals else HOTWORD_WEIGHT
+    return weights
+
+
+def shown_characters(characters: Collection[str]) -> str:
+    """Some of the characters, for people: the first forty in order."""
+    ordered = sorted(characters)
+    return "".join(ordered[:40]) + ("…" if len(ordered) > 40 else "")
+
+
+def _phrase(raw: str, text: TextConfig, characters: Collection[str], where: str) -> str:
+    phrase = normalize(raw, text)
+    unknown = sorted(set(phrase) - set(characters) - {" "})
+    if not phrase or unknown:
+        reason = (
+            f"the model writes no {', '.join(map(repr, unknown))}" if unknown else "it is empty"
+        )
+        raise DataError(
+            f"{where}: {raw.strip()!r} cannot be recognised: {reason}",
+            hint=f"spell it out in characters of the model: {shown_characters(characters)}",
+        )
+    return phrase
+
+
+def _weight(text: str, where: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise DataError(f"{where}: the weight must be a number such as 4.5, got {text.strip()!r}")
+    return weight
+
+
+def _lines(path: Path, comments: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Lines that say something, with their numbers."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        bad = 1 + content.count(b"\n", 0, error.start)
+        raise DataError(
+            f"{path}, line {bad}: not UTF-8",
+            hint="convert it first, such as with iconv -f latin1 -t utf-8",
+        ) from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith(comments):
+            yield number, line.rstrip("\r")
