@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy.typing as npt
 
-from asr.lm.compiled import compiled
+from asr.lm.compiled import kernel
 from asr.lm.tables import NgramTables, advance
 
 Array = npt.NDArray[Any]
@@ -112,7 +112,7 @@ class Fusion(NamedTuple):
     ngrams: NgramTables
 
 
-@compiled
+@kernel
 def find_label(trie: Trie, node: int, label: int) -> int:
     """Child of `node` with this label, or -1."""
     low, high = trie.first_child[node], trie.first_child[node + 1]
@@ -127,7 +127,7 @@ def find_label(trie: Trie, node: int, label: int) -> int:
     return child
 
 
-@compiled
+@kernel
 def is_complete(fusion: Fusion, lexicon_node: int) -> bool:
     """Whether an utterance may end here: no word is open, or what is open is one."""
     if not fusion.is_closed or lexicon_node == BETWEEN_WORDS:
@@ -135,7 +135,7 @@ def is_complete(fusion: Fusion, lexicon_node: int) -> bool:
     return lexicon_node > 0 and fusion.lexicon.word[lexicon_node] != NOT_A_WORD
 
 
-@compiled
+@kernel
 def _hear(hotwords: HotwordTables, target: Any, label: int) -> None:
     """Move the hotword automaton by one label; completed phrases get their bonus."""
     if hotwords.fail.size == 1:
@@ -150,7 +150,7 @@ def _hear(hotwords: HotwordTables, target: Any, label: int) -> None:
     target.hot_score += hotwords.bonus[node]
 
 
-@compiled
+@kernel
 def _ask_lm(fusion: Fusion, target: Any, word: int) -> None:
     log_prob, state = advance(fusion.ngrams, target.lm_state, word)
     target.lm_state = state
@@ -158,7 +158,7 @@ def _ask_lm(fusion: Fusion, target: Any, word: int) -> None:
         target.lm_score += fusion.lm_weight * log_prob
 
 
-@compiled
+@kernel
 def close_word(fusion: Fusion, target: Any) -> bool:
     """End the open word, if one is, and charge it; False where that is impossible."""
     node = int64(target.lexicon_node)
@@ -177,7 +177,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
     return True
 
 
-@compiled
+@kernel
 def _spell(fusion: Fusion, target: Any, token: int) -> bool:
     """Walk the characters of a token; False where that leaves a closed vocabulary."""
     for index in range(fusion.spelling.first[token], fusion.spelling.first[token + 1]):
@@ -192,7 +192,7 @@ def _spell(fusion: Fusion, target: Any, token: int) -> bool:
     return True
 
 
-@compiled
+@kernel
 def extend(fusion: Fusion, source: Any, token: int, target: Any) -> bool:
     """Write into `target` what is known of the prefix `source` extended by `token`.
 
@@ -218,7 +218,7 @@ def extend(fusion: Fusion, source: Any, token: int, target: Any) -> bool:
     return True
 
 
-@compiled
+@kernel
 def finish(fusion: Fusion, target: Any) -> bool:
     """Write into `partial` what a prefix scores as a whole utterance; False where it is none."""
     if not close_word(fusion, target):

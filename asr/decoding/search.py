@@ -21,7 +21,7 @@ import numpy.typing as npt
 from asr.ctc import BLANK
 from asr.decoding.fusion import Fusion, extend, finish, is_complete
 from asr.decoding.search_state import NONE, Arena, Beam, add_record, child_node
-from asr.lm.compiled import compiled
+from asr.lm.compiled import kernel
 
 Array = npt.NDArray[Any]
 float32: Any = numba.float32
@@ -38,7 +38,7 @@ class Pruning(NamedTuple):
     token_threshold: float
 
 
-@compiled
+@kernel
 def log_add(left: float, right: float) -> float:
     """log(exp(left) + exp(right))."""
     if left < right:
@@ -49,10 +49,13 @@ def log_add(left: float, right: float) -> float:
     return left + math.log1p(math.exp(difference))
 
 
-@compiled
+@kernel
 def _keep_tokens(beam: Beam, log_probs: Array, token_threshold: float) -> tuple[int, float]:
     """Fill `beam.kept`; the number of tokens in it, and what a token must have at least."""
-    floor = log_probs.max() - token_threshold
+    floor = -np.inf
+    for token in range(log_probs.size):
+        floor = max(floor, log_probs[token])
+    floor -= token_threshold
     num_kept = 0
     for token in range(1, log_probs.size):
         if log_probs[token] >= floor and log_probs[token] > -np.inf:
@@ -61,7 +64,7 @@ def _keep_tokens(beam: Beam, log_probs: Array, token_threshold: float) -> tuple[
     return num_kept, floor
 
 
-@compiled
+@kernel
 def _stay(old: Any, new: Any, log_probs: Array, token: int, frame: int) -> None:
     """Paths of a prefix that give it no new token; `new` is a copy of `old`."""
     new.blank = old.total + log_probs[BLANK]
@@ -77,7 +80,7 @@ def _stay(old: Any, new: Any, log_probs: Array, token: int, frame: int) -> None:
         new.blank_peak = old.spoken_peak
 
 
-@compiled
+@kernel
 def _join(source: Any, new: Any, log_prob: float, is_repeat: bool, index: int) -> None:
     """Add the paths by which the prefix of entry `index` grows into one that is in the beam."""
     grown = (source.blank if is_repeat else source.total) + log_prob
@@ -89,7 +92,7 @@ def _join(source: Any, new: Any, log_prob: float, is_repeat: bool, index: int) -
         new.extended_from = index
 
 
-@compiled
+@kernel
 def _stay_all(beam: Beam, arena: Arena, log_probs: Array, num_kept: int, floor: float) -> float:
     """Write every entry's next state, without new prefixes; the best rank among them."""
     row, num_entries, frame = beam.now
@@ -112,7 +115,7 @@ def _stay_all(beam: Beam, arena: Arena, log_probs: Array, num_kept: int, floor: 
     return best
 
 
-@compiled
+@kernel
 def kth_highest(values: Array, k: int) -> float:
     """The k-th highest of some values, k from 1; reorders them (Hoare's quickselect)."""
     low, high, target = 0, values.size - 1, k - 1
@@ -137,7 +140,7 @@ def kth_highest(values: Array, k: int) -> float:
     return float(values[target])
 
 
-@compiled
+@kernel
 def _cut(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -> tuple[float, int]:
     """Rank that the best `beam_width` reach, and how many with just that rank are among them.
 
@@ -162,7 +165,7 @@ def _cut(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -> tup
     return cut, beam_width - num_above
 
 
-@compiled
+@kernel
 def _thin_out(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -> tuple[int, float]:
     """Drop candidates that cannot stay; the number left, and the rank that others must exceed."""
     row, num_entries, _ = beam.now
@@ -180,7 +183,7 @@ def _thin_out(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -
     return left, cut
 
 
-@compiled
+@kernel
 def _grow_all(
     beam: Beam, arena: Arena, fusion: Fusion, pruning: Pruning, log_probs: Array, kept: Array
 ) -> int:
@@ -218,7 +221,7 @@ def _grow_all(
     return count
 
 
-@compiled
+@kernel
 def _record(arena: Arena, source: Any, is_repeat: bool, frame: int) -> int:
     """Record of a token that begins in `frame` after the best path of `source`."""
     if is_repeat or source.best_blank >= source.best_spoken:
@@ -228,7 +231,7 @@ def _record(arena: Arena, source: Any, is_repeat: bool, frame: int) -> int:
     return add_record(arena, source.spoken_record, frame, frame, float32(source.spoken_peak))
 
 
-@compiled
+@kernel
 def _add_entry(beam: Beam, arena: Arena, candidate: Any, log_probs: Array, index: int) -> None:
     """Make a candidate the entry `index` of the next frame."""
     row, _, frame = beam.now
@@ -250,7 +253,7 @@ def _add_entry(beam: Beam, arena: Arena, candidate: Any, log_probs: Array, index
     new.extended_from = NONE
 
 
-@compiled
+@kernel
 def _best_complete(beam: Beam, fusion: Fusion) -> int:
     """Entry with a place of its own: in a closed vocabulary, the best that may be the end."""
     row, num_entries, _ = beam.now
@@ -263,7 +266,7 @@ def _best_complete(beam: Beam, fusion: Fusion) -> int:
     return found
 
 
-@compiled
+@kernel
 def _choose(
     beam: Beam,
     arena: Arena,
@@ -308,7 +311,7 @@ def _choose(
     beam.now[0], beam.now[1], beam.now[2] = 1 - row, count, frame + 1
 
 
-@compiled
+@kernel
 def _unmark(beam: Beam, arena: Arena) -> None:
     """Clear `beam.in_beam` again, where `_stay_all` has set it."""
     row, num_entries, _ = beam.now
@@ -318,7 +321,7 @@ def _unmark(beam: Beam, arena: Arena) -> None:
             beam.in_beam[arena.entry[arena.parent[node]], arena.token[node]] = False
 
 
-@compiled
+@kernel
 def advance_frames(
     beam: Beam, arena: Arena, fusion: Fusion, pruning: Pruning, log_probs: Array
 ) -> int:
@@ -342,7 +345,7 @@ def advance_frames(
     return len(log_probs)
 
 
-@compiled
+@kernel
 def finish_all(fusion: Fusion, entries: Array) -> int:
     """Replace the partial scores by final ones, and set ranks; -inf where an entry cannot end."""
     count = 0

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.ctc import BLANK
-from asr.lm.compiled import compiled
+from asr.lm.compiled import compiled, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -157,7 +157,7 @@ def new_beam(beam_width: int, vocab_size: int, start: Start) -> Beam:
     )
 
 
-@compiled
+@kernel
 def _slot(arena: Arena, parent: int, token: int) -> int:
     """Slot of the node with this parent and token, or the free slot where it belongs."""
     mask = arena.slots.size - 1
@@ -172,7 +172,7 @@ def _slot(arena: Arena, parent: int, token: int) -> int:
     return slot
 
 
-@compiled
+@kernel
 def child_node(arena: Arena, parent: int, token: int) -> int:
     """Node of `parent` extended by `token`, made if there is none."""
     slot = _slot(arena, parent, token)
@@ -186,7 +186,7 @@ def child_node(arena: Arena, parent: int, token: int) -> int:
     return new
 
 
-@compiled
+@kernel
 def add_record(arena: Arena, parent: int, start: int, end: int, peak: float) -> int:
     """A record of a token that begins in frame `start`, after the one of `parent`."""
     new: int = arena.used[1]
@@ -196,7 +196,7 @@ def add_record(arena: Arena, parent: int, start: int, end: int, peak: float) -> 
     return new
 
 
-@compiled
+@kernel
 def _number_needed(parent: Array, needed: Array, num_used: int) -> int:
     """Turn marks into new numbers, ancestors marked too; parents stay before their children."""
     for index in range(num_used - 1, -1, -1):
