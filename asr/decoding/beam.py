@@ -16,9 +16,13 @@ from asr.decoding.checks import check_batch, check_log_probs
 from asr.decoding.knowledge import Knowledge, build_fusion
 from asr.decoding.options import BeamConfig
 from asr.decoding.search import Pruning
+from asr.decoding.search_state import Workspace
 from asr.decoding.types import Hypothesis, LogProbs
 from asr.errors import ConfigError
 from asr.tokens import Tokenizer
+
+# Nodes of the largest workspace that is kept for the next utterance: some 10 MB.
+MAX_SPARE_CAPACITY = 1 << 18
 
 
 class BeamDecoder:
@@ -58,6 +62,9 @@ class BeamDecoder:
         fusion, start = build_fusion(tokenizer, config, knowledge or Knowledge())
         self._search = Search(tokenizer, frame_s, pruning, fusion, start, config.num_best)
         self._num_threads = config.num_threads or os.cpu_count() or 1
+        self._spare: list[
+            Workspace
+        ] = []  # one for each thread that decodes; append and pop are atomic
 
     def decode(self, log_probs: LogProbs) -> list[Hypothesis]:
         """Decode one utterance; see `Decoder.decode`.
@@ -65,9 +72,16 @@ class BeamDecoder:
         Where a closed vocabulary makes everything impossible, the one hypothesis is empty and has
         probability zero.
         """
-        stream = self.stream()
+        try:
+            workspace = self._spare.pop()
+        except IndexError:
+            workspace = self._search.new_workspace()
+        stream = BeamStream(self._search, workspace)
         stream.accept(log_probs)
-        return stream.finish()
+        found = stream.finish()
+        if stream.workspace.arena.parent.size <= MAX_SPARE_CAPACITY:
+            self._spare.append(stream.workspace)
+        return found
 
     def decode_batch(
         self, log_probs: LogProbs, lengths: Sequence[int] | npt.NDArray[np.integer[Any]]

@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding.checks import check_log_probs
+from asr.decoding.checks import CHUNK_FRAMES, check_log_probs
 from asr.decoding.fusion import Fusion
 from asr.decoding.search import Pruning, advance_frames, finish_all
-from asr.decoding.search_state import Start, collect, new_arena, new_beam, trace
+from asr.decoding.search_state import Start, Workspace, begin, collect, new_workspace, trace
 from asr.decoding.types import Hypothesis, LogProbs, Word
 from asr.errors import DataError
 from asr.tokens import Tokenizer
 
-# Frames turned into float64 at a time: a few MB however long the utterance.
-CHUNK_FRAMES = 512
-FIRST_CAPACITY = 4096
 Array = npt.NDArray[Any]
 
 
@@ -35,6 +32,10 @@ class Search:
     start: Start
     num_best: int
 
+    def new_workspace(self) -> Workspace:
+        """Room for one utterance."""
+        return new_workspace(self.pruning.beam_width, len(self.tokenizer.vocab))
+
 
 class BeamStream:
     """Decodes one utterance while it is being said; made by `BeamDecoder.stream`.
@@ -42,17 +43,21 @@ class BeamStream:
     How the frames are cut into chunks changes nothing about the result.
     """
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: Search, workspace: Workspace | None = None) -> None:
         self._search = search
-        width = search.pruning.beam_width
-        self._beam = new_beam(width, len(search.tokenizer.vocab), search.start)
-        self._arena = new_arena(max(FIRST_CAPACITY, 4 * width))
+        self._beam, self._arena = workspace or search.new_workspace()
+        begin(self._beam, self._arena, search.start)
         self._is_finished = False
 
     @property
     def num_frames(self) -> int:
         """Frames accepted so far."""
         return int(self._beam.now[2])
+
+    @property
+    def workspace(self) -> Workspace:
+        """What it works in; free for another utterance when this one is finished with."""
+        return Workspace(self._beam, self._arena)
 
     def accept(self, log_probs: LogProbs) -> None:
         """Search on.
@@ -66,8 +71,8 @@ class BeamStream:
         if self._is_finished:
             raise DataError("the stream is finished", hint="begin another with decoder.stream()")
         check_log_probs(log_probs, len(self._search.tokenizer.vocab))
-        for begin in range(0, len(log_probs), CHUNK_FRAMES):
-            chunk = log_probs[begin : begin + CHUNK_FRAMES]
+        for first in range(0, len(log_probs), CHUNK_FRAMES):
+            chunk = log_probs[first : first + CHUNK_FRAMES]
             self._accept(np.ascontiguousarray(chunk, dtype=np.float64))
 
     def partial(self) -> Hypothesis:

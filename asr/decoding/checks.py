@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,15 @@ import numpy.typing as npt
 
 from asr.decoding.types import LogProbs
 from asr.errors import DataError
+from asr.lm.compiled import kernel
 
 # Wide enough for float32 log_softmax over 100,000 tokens and for int8 inference, and far below
 # what logits or probabilities, the usual mistakes, show.
 TOLERANCE = 1e-3
+# exp(-30) of 100,000 tokens sums to far less than the tolerance.
+NEGLIGIBLE = -30.0
+# Frames turned into float64 at a time: a few MB however long the utterance.
+CHUNK_FRAMES = 512
 
 
 def check_log_probs(log_probs: LogProbs, vocab_size: int) -> None:
@@ -85,6 +91,27 @@ def _check_vocab_size(log_probs: LogProbs, vocab_size: int) -> None:
 
 
 def _check_values(log_probs: LogProbs) -> None:
+    for begin in range(0, len(log_probs), CHUNK_FRAMES):
+        chunk = np.ascontiguousarray(log_probs[begin : begin + CHUNK_FRAMES], dtype=np.float64)
+        if not _are_normalised(chunk, TOLERANCE):
+            _refuse(log_probs)
+
+
+@kernel
+def _are_normalised(log_probs: npt.NDArray[np.float64], tolerance: float) -> bool:
+    """Whether the probabilities of every frame sum to 1, within the tolerance of the logarithm."""
+    for frame in range(log_probs.shape[0]):
+        total = 0.0
+        for token in range(log_probs.shape[1]):
+            if not log_probs[frame, token] <= NEGLIGIBLE:  # so NaN counts
+                total += math.exp(log_probs[frame, token])
+        if not (total > 0.0 and abs(math.log(total)) <= tolerance):
+            return False
+    return True
+
+
+def _refuse(log_probs: LogProbs) -> None:
+    """Say what is wrong with values that are not normalised."""
     highest = float(log_probs.max())
     if np.isnan(highest):
         frame = int(np.flatnonzero(np.isnan(log_probs).any(axis=1))[0])

@@ -21,11 +21,13 @@ from asr.lm.compiled import compiled, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
+float32: Any = numba.float32
 
 NONE = -1
 ROOT = 0
 # More would spare thinning out, and cost memory that the processor has to reach for.
 CANDIDATES_PER_PREFIX = 4
+FIRST_CAPACITY = 4096
 
 # What language models, lexicon and hotwords know about a prefix; a function of its tokens alone.
 KNOWLEDGE_FIELDS = [
@@ -125,6 +127,13 @@ class Beam(NamedTuple):
     now: Array
 
 
+class Workspace(NamedTuple):
+    """Room for one utterance at a time."""
+
+    beam: Beam
+    arena: Arena
+
+
 def new_arena(capacity: int) -> Arena:
     """An arena that holds nothing but the root."""
     num_slots = 1 << (2 * capacity - 1).bit_length()
@@ -138,23 +147,35 @@ def new_arena(capacity: int) -> Arena:
     return Arena(parent, token, entry, slots, record_parent, start, end, peak, used)
 
 
-def new_beam(beam_width: int, vocab_size: int, start: Start) -> Beam:
-    """A beam whose only prefix is the empty one, before the first frame."""
-    entries = np.zeros((2, beam_width + 1), ENTRY)
-    first = entries[0, 0]
-    first["lm_state"], first["hot_node"] = start
-    for field in ("spoken", "best_spoken"):
-        first[field] = -np.inf
-    for field in ("blank_record", "spoken_record", "extended_from"):
-        first[field] = NONE
-    return Beam(
-        entries,
+def new_workspace(beam_width: int, vocab_size: int) -> Workspace:
+    """Room for a beam of this width; `begin` makes it ready."""
+    beam = Beam(
+        np.zeros((2, beam_width + 1), ENTRY),
         np.empty(CANDIDATES_PER_PREFIX * beam_width, CANDIDATE),
         np.empty((CANDIDATES_PER_PREFIX + 1) * beam_width + 1),
         np.zeros((beam_width + 1, vocab_size), np.bool_),
         np.empty(vocab_size, np.int32),
-        np.array([0, 1, 0], np.int64),
+        np.zeros(3, np.int64),
     )
+    return Workspace(beam, new_arena(max(FIRST_CAPACITY, 4 * beam_width)))
+
+
+@kernel
+def begin(beam: Beam, arena: Arena, start: Start) -> None:
+    """Make the empty prefix, before the first frame, the only one."""
+    beam.now[0], beam.now[1], beam.now[2] = 0, 1, 0
+    first = beam.entries[0, 0]
+    first.lm_score, first.hot_score = 0.0, 0.0
+    first.lm_state, first.hot_node = start.lm_state, start.hot_node
+    first.lexicon_node, first.node = 0, ROOT
+    first.blank, first.best_blank, first.total = 0.0, 0.0, 0.0
+    first.spoken, first.best_spoken = -np.inf, -np.inf
+    first.partial, first.rank = 0.0, 0.0
+    first.blank_record, first.spoken_record, first.extended_from = NONE, NONE, NONE
+    first.blank_end, first.blank_peak, first.spoken_peak = 0, float32(0), float32(0)
+    arena.slots[:] = NONE
+    arena.used[0], arena.used[1] = 1, 0
+    arena.entry[ROOT] = 0
 
 
 @kernel
