@@ -9,7 +9,7 @@ from asr.decoding.automaton import AutomatonTables
 
 # ("word", text) ("ref", name) ("seq", tree, …) ("alt", tree, …) ("opt"|"star"|"plus", tree)
 # ("null",) ("void",)
-Tree = tuple  # type: ignore[type-arg]
+Tree = tuple
 Sentence = tuple[str, ...]
 
 
@@ -180,4 +180,4 @@ def num_distinguishable(tables: AutomatonTables) -> int:
         numbers = {description: index for index, description in enumerate(dict.fromkeys(described))}
         if len(numbers) == len(set(kinds)):
             return len(numbers)
-        kinds = [(numbers[description], 0) for description in described]  # type: ignore[misc]
+        kinds = [(numbers[description], 0) for description in described]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from grammar_reference import (
     num_distinguishable,
     read,
     sentences,
+    write,
     write_rules,
 )
 from hypothesis import HealthCheck, given, settings
@@ -232,6 +234,113 @@ def test_list_of_sentences_reads_itself_in_any_order(said: list[list[str]]) -> N
     assert all(np.array_equal(a, b) for a, b in zip(tables, compiled(rule), strict=True))
 
 
+# Laws. Automata of one language are the same tables, so that equal ways to write are equal arrays.
+
+
+def without_references(tree: Tree) -> Tree:
+    kind, *parts = tree
+    if kind == "ref":
+        return ("word", {"r0": "a", "r1": "aab", "r2": "bb"}[parts[0]])
+    return (kind, *(without_references(p) if isinstance(p, tuple) else p for p in parts))
+
+
+def tables_or_problem(text: str) -> list[list[int]] | str:
+    try:
+        return [array.tolist() for array in compiled(text)]
+    except DataError as error:
+        return error.message.partition(": ")[2]
+
+
+def plain(tree: Tree) -> str:
+    return write(tree, lambda ways: ways[0])
+
+
+closed_trees = trees().map(without_references)
+
+
+@settings(max_examples=40, deadline=None)
+@given(closed_trees, closed_trees, closed_trees)
+def test_laws_of_regular_expressions(x: Tree, y: Tree, z: Tree) -> None:
+    a, b, c = (f"({plain(tree)})" for tree in (x, y, z))
+    equal = [
+        (f"{a} | {b}", f"{b} | {a} | {b}"),
+        (f"({a} {b}) {c}", f"{a} ({b} {c})"),
+        (f"{a} ({b} | {c})", f"{a} {b} | {a} {c}"),
+        (f"[{a}] {b}", f"({a} | <NULL>) {b}"),
+        (f"{a}*", f"[{a}+]"),
+        (f"{a}+", f"{a} {a}*"),
+        (f"({a} | {b})*", f"({a}* {b}*)*"),
+        (f"{a} <VOID> | {b}", f"{b} | <VOID>"),
+        (f"{a} {b}", f"$a $b; $a = {a}; $b = {b}"),
+    ]
+    for left, right in equal:
+        assert tables_or_problem(f"$x = {left};") == tables_or_problem(f"$x = {right};")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.sampled_from(["a", "ab", "b", "bab"]), min_size=1), closed_trees)
+def test_recursion_is_repetition(words: set[str], tree: Tree) -> None:
+    head, tail = " | ".join(sorted(words)), f"({plain(tree)})"
+    recursive = f"$x = {tail} | ({head}) $x;"
+    assert tables_or_problem(recursive) == tables_or_problem(f"$x = ({head})* {tail};")
+    mutual = f"public $x = {tail} | ({head}) $y; $y = ({head}) $x;"
+    repeated = f"$x = (({head}) ({head}))* {tail};"
+    assert tables_or_problem(mutual) == tables_or_problem(repeated)
+
+
+def as_regex(tree: Tree) -> str:
+    """The tree for Python's `re`, each word followed by a blank."""
+    kind, *parts = tree
+    if kind == "word":
+        return "(?:" + "".join(f"{word} " for word in parts[0].split()) + ")"
+    if kind in ("null", "void"):
+        return "(?:)" if kind == "null" else "(?!)"
+    inner = [as_regex(part) for part in parts]
+    if kind in ("seq", "alt"):
+        return "(?:" + ("" if kind == "seq" else "|").join(inner) + ")"
+    return f"(?:{inner[0]}){ {'opt': '?', 'star': '*', 'plus': '+'}[kind] }"
+
+
+@settings(max_examples=150, deadline=None)
+@given(closed_trees, st.lists(st.lists(st.sampled_from(["a", "ab", "b", "bab", "bb"]), max_size=9)))
+def test_python_regular_expressions_agree(tree: Tree, said: list[list[str]]) -> None:
+    tables = tables_or_problem(f"$x = {plain(tree)};")
+    if isinstance(tables, str):
+        return
+    automaton_tables = AutomatonTables(*map(np.array, tables))
+    some = sorted(language_of(automaton_tables, LABELS, 3))[:20]
+    for words in [*said, *some, *(first + second for first in some for second in some[:5])]:
+        matches = re.fullmatch(as_regex(tree), "".join(f"{word} " for word in words)) is not None
+        assert accepts(automaton_tables, " ".join(words), LABELS) == matches
+
+
+@settings(max_examples=100, deadline=None)
+@given(closed_trees, st.dictionaries(
+    st.sampled_from(["a", "b", "ab", "ba", "bab"]), st.sampled_from(["a", "b", "", "b a", "ab"])
+))  # fmt: skip
+def test_normalised_grammar_says_the_sentences_normalised(
+    tree: Tree, table: dict[str, str]
+) -> None:
+    def normalize(word: str) -> str:
+        return table.get(word, word)
+
+    def rewritten(part: Tree) -> Tree:
+        kind, *parts = part
+        if kind == "word":
+            return ("seq", ("null",), *(("word", normalize(word)) for word in parts[0].split()))
+        return (kind, *map(rewritten, parts))
+
+    grammar = parse_grammar(f"$x = {plain(tree)};").normalized(normalize)
+    expected = sentences({"x": rewritten(tree)}, "x", NUM_WORDS)
+    try:
+        tables = compile_grammar(grammar, LABELS)
+    except DataError:
+        assert expected <= {()}
+    else:
+        assert language_of(tables, LABELS, NUM_WORDS) == expected
+        assert grammar.words() >= set().union(*expected)
+
+
 def test_find_arc_is_what_the_tables_say() -> None:
     tables = compiled("$a = (ab | ac | b | bad | café) (x | y)* [zoo];")
     for state in range(len(tables.is_final)):
@@ -339,6 +448,41 @@ def test_long_cycles_are_shortened() -> None:
     with pytest.raises(DataError) as caught:
         parse_grammar("public " + rules)
     assert "<r0> → <r1> → <r2> → <r3> → … → <r4997> → <r4998> → <r4999> → <r0>" in str(caught.value)
+
+
+BLANKS = st.sampled_from([" ", "\n", "\n\n  ", "\t", " // $note = ( | \n", "/* two\nlines */"])
+PARTS = (
+    *(
+        "public",
+        "$order",
+        "=",
+        "(",
+        "small",
+        "|",
+        "large",
+        ")",
+        "coffee",
+        "[",
+        "with",
+        '"oat milk"',
+    ),
+    *("{tag}", "]", "+", "<rest>", ";", "<rest>", "=", "please", "*", "|", "<order>", ";"),
+)
+
+
+@given(st.lists(BLANKS, min_size=len(PARTS), max_size=len(PARTS)), st.integers(0, len(PARTS) - 1))
+def test_first_stray_sign_is_found_among_any_blanks(blanks: list[str], place: int) -> None:
+    pieces = [part + blank for part, blank in zip(PARTS, blanks, strict=True)]
+    before, after = "".join(pieces[:place]), "".join(pieces[place:])
+    assert parse_grammar(before + after).words() == {
+        *("small", "large", "coffee", "with", "oat", "milk", "please")
+    }
+    line = 1 + before.count("\n")
+    column = len(before) - (before.rfind("\n") + 1) + 1
+    with pytest.raises(
+        DataError, match=f"^grammar, line {line}, column {column}: expected no `}}`"
+    ):
+        parse_grammar(before + "} " + after)
 
 
 # Files.
