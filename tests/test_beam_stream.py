@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from test_beam import CHARACTERS, FRAME_S, VOCAB_SIZE, random_log_probs
 
 from asr.decoding import BeamConfig, BeamDecoder, Hypothesis, LogProbs
-from asr.decoding.search_state import Start, add_record, child_node, collect, new_arena, new_beam
+from asr.decoding.search_state import (
+    Start,
+    add_record,
+    begin,
+    child_node,
+    collect,
+    new_arena,
+    new_workspace,
+)
 from asr.errors import DataError
 
 NARROW = BeamConfig(beam_width=9, num_best=9)
@@ -21,8 +29,8 @@ def test_chunks_of_any_size_give_the_offline_result(seed: int, cuts: list[int]) 
     log_probs = random_log_probs(seed, 60, VOCAB_SIZE)
     decoder = BeamDecoder(CHARACTERS, FRAME_S, NARROW)
     stream = decoder.stream()
-    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), 60], strict=True):
-        stream.accept(log_probs[begin:end])
+    for first, end in zip([0, *sorted(cuts)], [*sorted(cuts), 60], strict=True):
+        stream.accept(log_probs[first:end])
         assert stream.num_frames == end
         stream.partial()
     assert stream.finish() == decoder.decode(log_probs)
@@ -68,12 +76,13 @@ def test_collecting_garbage_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     # A room of hardly more than the beam is collected every few frames.
     log_probs = random_log_probs(8, 900, VOCAB_SIZE)
     expected = BeamDecoder(CHARACTERS, FRAME_S, NARROW).decode(log_probs)
-    monkeypatch.setattr("asr.decoding.beam_stream.FIRST_CAPACITY", 1)
+    monkeypatch.setattr("asr.decoding.search_state.FIRST_CAPACITY", 1)
     assert BeamDecoder(CHARACTERS, FRAME_S, NARROW).decode(log_probs) == expected
 
 
 def test_collect_keeps_what_the_beam_needs() -> None:
-    arena, beam = new_arena(8), new_beam(4, 5, Start(0, 0))
+    arena, beam = new_arena(8), new_workspace(4, 5).beam
+    begin(beam, arena, Start(0, 0))
     a = child_node(arena, 0, 1)
     ab, _dropped = child_node(arena, a, 2), child_node(arena, a, 3)
     record_a = add_record(arena, -1, 3, 0, 0.0)
@@ -90,3 +99,12 @@ def test_collect_keeps_what_the_beam_needs() -> None:
     assert smaller.record_start[smaller.record_parent[record]] == 3
     assert child_node(smaller, smaller.parent[node], 2) == node
     assert child_node(smaller, smaller.parent[node], 3) == 3
+
+
+def test_an_utterance_leaves_nothing_behind_for_the_next() -> None:
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, NARROW)
+    utterances = [
+        random_log_probs(seed, num_frames, VOCAB_SIZE) for seed, num_frames in ((1, 40), (2, 7))
+    ]
+    alone = [BeamDecoder(CHARACTERS, FRAME_S, NARROW).decode(one) for one in utterances]
+    assert [decoder.decode(one) for one in (*utterances, *utterances)] == alone * 2
