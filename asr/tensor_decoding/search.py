@@ -234,6 +234,18 @@ def _grown_hash(prefix: Tensor, token: Tensor) -> Tensor:
     return mixed ^ ((mixed >> 31) & (2**33 - 1))
 
 
+def _log_add(left: Tensor, right: Tensor) -> Tensor:
+    """log(exp(left) + exp(right)), the same to the bit wherever a value stands.
+
+    `torch.logaddexp` rounds the last few values of a tensor differently on CPUs, so that a batch
+    would not equal its utterances alone.
+    """
+    high = torch.maximum(left, right)
+    # NaN if both are -inf, whose sum is -inf.
+    low = (torch.minimum(left, right) - high).nan_to_num_(nan=-math.inf, neginf=-math.inf)
+    return high + low.exp_().log1p_()
+
+
 def _best_paths(beam: Beam) -> Best:
     """Best path to every prefix however it ends, after a blank if both are equal."""
     slots = torch.arange(beam.last.shape[1], device=beam.last.device)
@@ -269,11 +281,11 @@ def _stay(beam: Beam, frame: Frame, best: Best, joins: Joins) -> tuple[Beam, Ten
     best_spoken = beam.best_spoken + repeated
     is_better = paths + joining > best_spoken
     new_blank = beam.total + blank
-    spoken = torch.logaddexp(beam.spoken + repeated, sums + joining)
+    spoken = _log_add(beam.spoken + repeated, sums + joining)
     stayed = beam._replace(
         blank=new_blank,
         spoken=spoken,
-        total=torch.logaddexp(new_blank, spoken),
+        total=_log_add(new_blank, spoken),
         best_blank=best.log_prob + blank,
         best_spoken=torch.where(is_better, paths + joining, best_spoken),
     )

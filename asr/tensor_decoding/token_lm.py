@@ -25,7 +25,7 @@ class TokenLm:
         start: State before the first token.
         eos: Word id of `</s>`, or -1.
         num_words: Words of the model.
-        word: (vocab_size,) int64, word id of each token; -1 where it counts nothing.
+        word: (vocab_size,) int64, word id of each token; of no use for the blank.
         has_text, begins_word, leaves_open: (vocab_size,) bool: a token has characters; they belong
             to a new word in any case; their word goes on with the next token's.
         keys: (num_nodes - 1,) int64, parent × num_words + last word of nodes 1 and up, rising.
@@ -90,7 +90,7 @@ class TokenLm:
 
         Args:
             states: (batch, beam_width) int64.
-            words: (batch, num_words) int64; -1 counts nothing, and leaves no history.
+            words: (batch, num_words) int64.
 
         Returns:
             (batch, beam_width, num_words): natural log-probabilities, float64, and the states
@@ -110,9 +110,7 @@ class TokenLm:
             is_found = self.keys[place] == key
             node = torch.where(is_found, place + 1, node)
             total = torch.where(is_found, cost[..., None], total)
-        counts = asked >= 0
-        log_probs = torch.where(counts, total + self.log_prob[node], 0.0)
-        return log_probs, torch.where(counts, self.next_state[node], 0)
+        return total + self.log_prob[node], self.next_state[node]
 
 
 def build_token_lm(
