@@ -14,8 +14,10 @@ from lm_files import GOLDEN
 
 from asr.errors import DataError, ModelFileError
 from asr.lm.arpa import read_arpa
-from asr.lm.binary import HEADER, read_binary, write_binary
+from asr.lm.binary import ALIGNMENT, HEADER, read_binary, write_binary
 from asr.lm.files import read_model
+from asr.lm.ngram import NgramModel
+from asr.lm.tables import NUM_INNER, NUM_NODES, NUM_SLOTS, UNK_ID, tables_of
 
 MODEL = read_arpa(GOLDEN / "commands.o3.arpa")
 WORDS = ["call", "marta", "unheard", "oh", "zero", "two"]
@@ -28,6 +30,8 @@ def written() -> bytes:
 
 
 GOOD = written()
+BLOCK_BYTES = MODEL.tables.ints.nbytes
+BLOCK_START = len(GOOD) - BLOCK_BYTES - -BLOCK_BYTES % ALIGNMENT
 
 
 def read_bytes(content: bytes) -> object:
@@ -52,15 +56,15 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
         MODEL.unk_id,
         MODEL.start_state,
     )
-    for array, other in zip(model.tables[:5], MODEL.tables[:5], strict=True):
-        np.testing.assert_array_equal(array, other)
+    np.testing.assert_array_equal(model.tables.ints, MODEL.tables.ints)
     assert model.word_log_probs(WORDS) == MODEL.word_log_probs(WORDS)
 
 
 def test_arrays_are_mapped_not_copied(tmp_path: Path) -> None:
     (tmp_path / "lm.bin").write_bytes(GOOD)
     model = read_binary(tmp_path / "lm.bin")
-    assert not any(array.flags.owndata or array.flags.writeable for array in model.tables[:5])
+    for array in (model.tables.ints, model.tables.floats, model.tables.word):
+        assert not (array.flags.owndata or array.flags.writeable)
 
 
 @pytest.mark.parametrize("size", [0, 7, HEADER.size - 1, HEADER.size, 500, len(GOOD) - 1])
@@ -80,14 +84,18 @@ def test_a_longer_file_is_refused() -> None:
     ("offset", "kind", "value", "problem"),
     [
         (0, "<8s", b"notngram", "does not begin"),
-        (8, "<I", 2, "version 2"),
+        (8, "<I", 1, "version 1, this program reads 2"),
         (12, "<I", 0, "order 0"),
         (12, "<I", 10**6, "order 1000000"),
-        (16, "<Q", 2**62, "nodes"),
-        (24, "<Q", 0, "0 inner"),
-        (32, "<Q", 2**60, "bytes, expected"),
-        (40, "<q", 93, "<unk> is word 93"),
-        (40, "<q", -2, "<unk> is word -2"),
+        (16, "<Q", 2**60, "bytes, expected"),
+        (16, "<Q", 0, "bytes, expected"),
+        (24, "<Q", 2**60, "bytes, expected"),
+        (BLOCK_START + 4 * UNK_ID, "<i", 93, "<unk> is word 93"),
+        (BLOCK_START + 4 * UNK_ID, "<i", -2, "<unk> is word -2"),
+        (BLOCK_START + 4 * NUM_NODES, "<i", 2000, "do not add up"),
+        (BLOCK_START + 4 * NUM_INNER, "<i", -1, "do not add up"),
+        (BLOCK_START + 4 * NUM_SLOTS, "<i", -1, "block is cut short"),
+        (BLOCK_START + 4 * NUM_SLOTS, "<i", 2**31 - 1, "block is cut short"),
         (HEADER.size, "<Q", 92, "91 unigrams"),
         (HEADER.size + 8, "<Q", 10**6, "orders overlap"),
         (HEADER.size + 16, "<Q", 10**6, "do not add up"),
@@ -100,31 +108,56 @@ def test_a_header_that_lies_is_refused(offset: int, kind: str, value: object, pr
         read_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("name", ["word", "log_prob", "backoff", "link", "first_child"])
-@pytest.mark.parametrize("value", [-(2**31), 2**31 - 1])
-def test_arrays_that_lead_outside_are_refused(tmp_path: Path, name: str, value: int) -> None:
-    for node in (1, 60, 150):
-        array = np.array(getattr(MODEL.tables, name))
-        # The same bits read as a float are -0 and NaN: only the second is wrong there.
-        array.view(np.int32)[node] = value
-        if array.dtype == np.float32 and value < 0:
-            array[node] = -np.inf
-        tables = MODEL.tables._replace(**{name: array})
-        damaged = type(MODEL)(MODEL.order, tables, MODEL.order_ends, MODEL.vocabulary)
-        write_binary(damaged, tmp_path / "lm.bin")
-        with pytest.raises(ModelFileError, match="arrays are damaged"):
-            read_binary(tmp_path / "lm.bin")
+def damaged(path: Path, name: str, places: list[int], value: int) -> None:
+    """Write the model with items of one array replaced by the bits of a number."""
+    tables = tables_of(MODEL.tables.ints.copy())
+    array = getattr(tables, name)
+    array[places] = np.full(len(places), value, np.int32).view(array.dtype)
+    write_binary(NgramModel(MODEL.order, tables, MODEL.order_ends, MODEL.vocabulary), path)
+
+
+MINUS_INFINITY = int(np.float32(-np.inf).view(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in ("word", "link", "first_child") for value in (-(2**31), 2**30)],
+        *[
+            (name, value)
+            for name in ("log_prob", "backoff")
+            for value in (2**31 - 1, MINUS_INFINITY)
+        ],
+        ("slots", -2),
+        ("slots", sum(MODEL.num_ngrams) + 1),
+    ],
+)
+@pytest.mark.parametrize("node", [1, 60, 150])
+def test_arrays_that_lead_outside_are_refused(
+    tmp_path: Path, name: str, value: int, node: int
+) -> None:
+    damaged(tmp_path / "lm.bin", name, [node], value)
+    with pytest.raises(ModelFileError, match="arrays are damaged"):
+        read_binary(tmp_path / "lm.bin")
 
 
 def test_a_link_that_goes_in_circles_is_refused(tmp_path: Path) -> None:
-    link = np.array(MODEL.tables.link)
-    link[60] = 60
-    damaged = type(MODEL)(
-        MODEL.order, MODEL.tables._replace(link=link), MODEL.order_ends, MODEL.vocabulary
-    )
-    write_binary(damaged, tmp_path / "lm.bin")
+    damaged(tmp_path / "lm.bin", "link", [60], 60)
     with pytest.raises(ModelFileError, match="arrays are damaged"):
         read_binary(tmp_path / "lm.bin")
+
+
+def test_slots_without_an_end_of_search_are_refused(tmp_path: Path) -> None:
+    damaged(tmp_path / "lm.bin", "slots", list(range(MODEL.tables.slots.size)), 5)
+    with pytest.raises(ModelFileError, match="arrays are damaged"):
+        read_binary(tmp_path / "lm.bin")
+
+
+def test_a_block_without_words_is_refused() -> None:
+    content = bytearray(GOOD[:BLOCK_START])
+    struct.pack_into("<Q", content, 16, 16)
+    with pytest.raises(ModelFileError, match="has no words"):
+        read_bytes(bytes(content) + bytes(64))
 
 
 def test_a_vocabulary_that_is_no_text_is_refused() -> None:

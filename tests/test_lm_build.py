@@ -115,8 +115,7 @@ def test_a_text_larger_than_memory_gives_the_same_model(monkeypatch: pytest.Monk
     whole = build_model([COMMANDS], BuildOptions(order=4)).model
     monkeypatch.setattr("asr.lm.counting.BLOCK_BYTES", 1000)
     parts = build_model([COMMANDS], BuildOptions(order=4, run_words=100)).model
-    for array, other in zip(whole.tables[:5], parts.tables[:5], strict=True):
-        np.testing.assert_array_equal(array, other)
+    np.testing.assert_array_equal(whole.tables.ints, parts.tables.ints)
 
 
 def test_merging_of_runs_in_several_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

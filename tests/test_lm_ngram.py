@@ -6,6 +6,7 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,8 +22,9 @@ from lm_files import (
 )
 
 from asr.lm.arpa import read_arpa
+from asr.lm.bulk import score_words
 from asr.lm.ngram import SENTENCE_BREAK, NgramModel, advance
-from asr.lm.tables import UNKNOWN_LOG_PROB
+from asr.lm.tables import FEW, UNKNOWN_LOG_PROB, empty_tables, find_child
 
 HELDOUT = [line.split() for line in (GOLDEN / "heldout.txt").read_text().splitlines()]
 SMALL: Ngrams = {
@@ -172,3 +174,80 @@ def test_every_golden_ngram_is_found_with_its_values() -> None:
             assert model.score(state, model.id_of(ngram[-1]))[0] / LN_10 == pytest.approx(
                 log10, abs=1e-5
             )
+
+
+def random_model(seed: int) -> tuple[NgramModel, Ngrams]:
+    """Dense and sparse histories: some have many children, for the hash table, others few."""
+    generator = np.random.default_rng(seed)
+    vocabulary = [f"w{index}" for index in range(60)]
+
+    def value() -> float:
+        return float(generator.uniform(-3, -0.1))
+
+    ngrams: Ngrams = {(w,): (value(), value()) for w in ("<s>", "</s>", "<unk>", *vocabulary)}
+    level: list[tuple[str, ...]] = [("<s>",), *[(word,) for word in vocabulary]]
+    for order in (2, 3, 4):
+        following: list[tuple[str, ...]] = []
+        for history in level:
+            most = 50 if generator.random() < 0.15 else 6
+            chosen = generator.permutation(vocabulary)[: generator.integers(0, most)]
+            following += [(*history, str(word)) for word in chosen]
+        ngrams |= {ngram: (value(), value() if order < 4 else 0.0) for ngram in following[:3000]}
+        level = following[:3000]
+    return model_of(ngrams, 4), ngrams
+
+
+class TestManyChildren:
+    model, ngrams = random_model(5)
+
+    def test_some_histories_are_hashed_and_some_are_not(self) -> None:
+        num_children = np.diff(self.model.tables.first_child)[1:]
+        assert (num_children > FEW).any()
+        assert ((num_children > 0) & (num_children <= FEW)).any()
+        is_used = self.model.tables.slots >= 0
+        assert is_used.sum() == num_children[num_children > FEW].sum()
+
+    def test_every_child_is_found_and_nothing_else(self) -> None:
+        tables = self.model.tables
+        words = np.arange(-1, len(self.model.words) + 1)
+        for node in range(0, tables.num_inner, 7):
+            begin, end = tables.first_child[node : node + 2]
+            found = {int(word): find_child(tables, node, int(word)) for word in words}
+            expected = {int(tables.word[child]): int(child) for child in range(begin, end)}
+            assert {word: child for word, child in found.items() if child >= 0} == expected
+
+    def test_sentences_equal_back_off_by_definition(self) -> None:
+        reference = DictionaryModel(self.ngrams, 4)
+        names = [name for ngram in list(self.ngrams)[::-1] for name in ngram if name[0] == "w"]
+        for begin in range(0, 600, 30):
+            sentence = [*names[begin : begin + 25], "other", *names[begin + 25 : begin + 30]]
+            log10s = np.array(self.model.word_log_probs(sentence)) / LN_10
+            np.testing.assert_allclose(log10s, reference.log10_of(sentence), atol=1e-5)
+
+    @pytest.mark.parametrize("small_items", [0, 1 << 30], ids=["lanes", "in turn"])
+    @pytest.mark.parametrize("num_sentences", [0, 1, 2, 40])
+    def test_lanes_give_what_advance_gives(self, small_items: int, num_sentences: int) -> None:
+        generator = np.random.default_rng(num_sentences)
+        names = [name for ngram in list(self.ngrams)[::-1] for name in ngram if name[0] == "w"]
+        expected, ids = [], []
+        for _ in range(num_sentences):
+            begin = generator.integers(0, len(names) - 40)
+            sentence = names[begin : begin + generator.integers(0, 40)]
+            sentence = [name if generator.random() < 0.97 else "other" for name in sentence]
+            ids += [*map(self.model.id_of, sentence), self.model.eos_id, SENTENCE_BREAK]
+            state = self.model.start_state
+            for word in [*map(self.model.id_of, sentence), self.model.eos_id]:
+                log_prob, state = advance(self.model.tables, state, word)
+                expected.append(log_prob)
+            expected.append(0.0)
+        got = np.full(len(ids), np.nan)
+        words = np.array(ids, np.int64)
+        score_words(self.model.tables.ints, self.model.start_state, 3, words, got, small_items)
+        assert got.tolist() == expected
+
+
+def test_tables_of_no_model_are_of_the_types_of_any_other() -> None:
+    tables = empty_tables()
+    assert advance(tables, 0, 3) == (UNKNOWN_LOG_PROB, 0)
+    for array, other in zip(tables, read_arpa(GOLDEN / "commands.o1.arpa").tables, strict=True):
+        assert numba.typeof(array) == numba.typeof(other)

@@ -24,7 +24,7 @@ from asr.decoding.options import BeamConfig
 from asr.decoding.search_state import Start
 from asr.errors import ConfigError, DataError
 from asr.lm.ngram import NgramModel
-from asr.lm.tables import NgramTables
+from asr.lm.tables import empty_tables
 from asr.tokens import BOUNDARY as SPACE_MARK
 from asr.tokens import Tokenizer
 
@@ -84,7 +84,7 @@ def build_fusion(
         spelling=spelling,
         lexicon=build_lexicon(words, labels, scores, unknown, word_bonus),
         hotwords=automaton,
-        ngrams=lm.tables if lm is not None else _no_ngrams(),
+        ngrams=lm.tables if lm is not None else empty_tables(),
     )
     hot_node = max(0, find_label(automaton.trie, 0, BOUNDARY))
     return fusion, Start(lm.start_state if lm is not None else 0, hot_node)
@@ -182,12 +182,3 @@ def _most_gain(
     most_labels = int(np.diff(spelling.first).max()) + 2
     most_hot = most_labels * float(hotwords.bonus.max()) + float(hotwords.partial.max())
     return 3 * max(word_bonus, 0.0) + 3 * max(unknown_score, 0.0) + most_hot
-
-
-def _no_ngrams() -> NgramTables:
-    """Tables of the types of a language model's, for a search without one."""
-    ints, floats = np.zeros(2, np.int32), np.zeros(2, np.float32)
-    tables = NgramTables(ints, floats, floats, ints, np.ones(3, np.int32), unk_id=-1)
-    for array in (ints, floats, tables.first_child):
-        array.setflags(write=False)
-    return tables

@@ -11,9 +11,9 @@ from typing import IO, cast
 import numpy as np
 
 from asr.files import atomic_path
-from asr.lm.compiled import compiled
+from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel
-from asr.lm.tables import Array, NgramTables
+from asr.lm.tables import NUM_INNER, Array, NgramTables, backoff_of, log_prob_of, word_of
 
 BUFFER_BYTES = 1 << 22
 # Sign, up to 7 digits, point, 7 digits; MIN_LOG10 of the reader has 7.
@@ -53,7 +53,7 @@ def _write(model: NgramModel, stream: IO[bytes]) -> None:
 
 def parents_of(tables: NgramTables) -> Array:
     """(num_nodes,) int32 node of each n-gram without its last word; 0 for node 0."""
-    inner = np.arange(tables.backoff.size, dtype=np.int32)
+    inner = np.arange(tables.num_inner, dtype=np.int32)
     return np.concatenate([np.zeros(1, np.int32), np.repeat(inner, np.diff(tables.first_child))])
 
 
@@ -85,29 +85,29 @@ def format_nodes(
     """Write the lines of nodes into the buffer; returns the number of bytes."""
     size = 0
     for node in nodes:
-        size = put_number(buffer, size, tables.log_prob[node] / LN_10)
+        size = put_number(buffer, size, log_prob_of(tables, node) / LN_10)
         place = size
         ancestor = node
         while ancestor != 0:
-            word = tables.word[ancestor]
+            word = word_of(tables, ancestor)
             size += word_starts[word + 1] - word_starts[word]
             ancestor = parents[ancestor]
         end, ancestor = size, node
         while ancestor != 0:
-            word = tables.word[ancestor]
+            word = word_of(tables, ancestor)
             begin = end - (word_starts[word + 1] - word_starts[word])
             buffer[begin] = TAB if begin == place else SPACE
             buffer[begin + 1 : end] = letters[word_starts[word] : word_starts[word + 1] - 1]
             end, ancestor = begin, parents[ancestor]
-        if node < tables.backoff.size:
+        if node < tables.ints[NUM_INNER]:
             buffer[size] = TAB
-            size = put_number(buffer, size + 1, tables.backoff[node] / LN_10)
+            size = put_number(buffer, size + 1, backoff_of(tables, node) / LN_10)
         buffer[size] = LINE_FEED
         size += 1
     return size
 
 
-@compiled
+@kernel
 def put_number(buffer: Array, place: int, value: float) -> int:
     """Write a number with up to 7 decimals at a place; returns the place after it."""
     scaled = int(abs(value) * 10**DECIMALS + 0.5)

@@ -1,8 +1,8 @@
-"""A compact binary of a model: the query arrays as they are, mapped into memory.
+"""A compact binary of a model: the block that queries walk as it is, mapped into memory.
 
 Layout, little-endian: the header below; the last node of each order; then the vocabulary and the
-arrays of `NgramTables`, each from a multiple of 64 bytes on. Loading reads every array once to make
-sure that queries cannot leave them, whoever wrote the file. A file that is changed in place while
+block of `NgramTables`, each from a multiple of 64 bytes on. Loading reads the block once to make
+sure that queries cannot leave it, whoever wrote the file. A file that is changed in place while
 it is mapped makes no such promise: replace it, as `write_binary` does.
 """
 
@@ -11,24 +11,43 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from asr.errors import ModelFileError
 from asr.files import atomic_path
 from asr.lm.arpa import MAX_ORDER
-from asr.lm.compiled import compiled
+from asr.lm.compiled import kernel
 from asr.lm.ngram import NgramModel
-from asr.lm.tables import Array, NgramTables
-from asr.lm.trie import MAX_NODES
+from asr.lm.tables import (
+    EMPTY_SLOT,
+    NUM_INNER,
+    NUM_NODES,
+    NUM_SLOTS,
+    Array,
+    NgramTables,
+    backoff_of,
+    children_of,
+    int64,
+    link_of,
+    log_prob_of,
+    num_items,
+    slots_place,
+    tables_of,
+    word_of,
+)
 
 MAGIC = b"asrngram"
-VERSION = 1
-# Magic, version, order, number of nodes, of inner nodes, bytes of vocabulary, id of <unk>.
-HEADER = struct.Struct("<8sIIQQQq")
+VERSION = 2
+# Magic, version, order, items of the block, bytes of vocabulary.
+HEADER = struct.Struct("<8sIIQQ")
 ALIGNMENT = 64
-ARRAY_TYPES = ("<i4", "<f4", "<f4", "<i4", "<i4")
+ITEM_BYTES = 4
+# The header of a block, node 0 and the empty slot that every block has.
+LEAST_ITEMS = num_items(1, 1, 1)
 
 
 def write_binary(model: NgramModel, path: Path) -> None:
@@ -42,14 +61,11 @@ def write_binary(model: NgramModel, path: Path) -> None:
         MAGIC,
         VERSION,
         model.order,
-        tables.word.size,
-        tables.backoff.size,
+        tables.ints.size,
         len(model.vocabulary),
-        tables.unk_id,
     )
     header += struct.pack(f"<{model.order}Q", *model.order_ends)
-    arrays = zip(tables[:5], ARRAY_TYPES, strict=True)
-    pieces = [header, model.vocabulary, *(array.astype(kind).tobytes() for array, kind in arrays)]
+    pieces = [header, model.vocabulary, tables.ints.astype("<i4", copy=False).tobytes()]
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         for piece in pieces:
             stream.write(piece)
@@ -93,27 +109,20 @@ def _require(condition: bool, problem: str) -> None:
 
 def _parse(content: mmap.mmap) -> NgramModel:
     _require(len(content) >= HEADER.size, "it is shorter than its header")
-    magic, version, order, num_nodes, num_inner, vocabulary_size, unk_id = HEADER.unpack_from(
-        content
-    )
+    magic, version, order, size, vocabulary_size = HEADER.unpack_from(content)
     _require(magic == MAGIC, "it does not begin as one")
     _require(version == VERSION, f"version {version}, this program reads {VERSION}")
     _require(1 <= order <= MAX_ORDER, f"order {order}")
-    _require(1 <= num_inner < num_nodes <= MAX_NODES, f"{num_nodes} nodes, {num_inner} inner")
-    sizes = [
-        HEADER.size + 8 * order,
-        vocabulary_size,
-        *(4 * size for size in (num_nodes, num_nodes, num_inner, num_nodes, num_inner + 1)),
-    ]
-    starts = np.cumsum([0, *(size + -size % ALIGNMENT for size in sizes)]).tolist()
-    _require(len(content) == starts[-1], f"{len(content)} bytes, expected {starts[-1]}")
+    sizes = [HEADER.size + 8 * order, vocabulary_size, ITEM_BYTES * size]
+    _, vocabulary_start, block_start, end = accumulate(
+        (size + -size % ALIGNMENT for size in sizes), initial=0
+    )
+    _require(len(content) == end, f"{len(content)} bytes, expected {end}")
     order_ends = struct.unpack_from(f"<{order}Q", content, HEADER.size)
-    vocabulary = content[starts[1] : starts[1] + vocabulary_size]
-    arrays = [
-        np.frombuffer(content, kind, size // 4, start)
-        for kind, size, start in zip(ARRAY_TYPES, sizes[2:], starts[2:], strict=False)
-    ]
-    tables = NgramTables(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], unk_id)
+    vocabulary = content[vocabulary_start : vocabulary_start + vocabulary_size]
+    block = np.frombuffer(content, "<i4", size, block_start)
+    _require(size > LEAST_ITEMS, "it has no words")
+    tables = tables_of(block)
     _check(tables, order_ends, vocabulary)
     return NgramModel(order, tables, order_ends, vocabulary)
 
@@ -127,28 +136,41 @@ def _check(tables: NgramTables, order_ends: Sequence[int], vocabulary: bytes) ->
     ends = [1, *order_ends]
     _require(ends == sorted(ends), "its orders overlap")
     _require(ends[1] == num_words + 1, f"{num_words} words, but {ends[1] - 1} unigrams")
-    _require(ends[-1] == tables.word.size, "its orders do not add up")
-    _require(ends[-2] == tables.backoff.size, "its orders do not add up")
+    sizes = [int(size) for size in tables.ints[[NUM_NODES, NUM_INNER, NUM_SLOTS]]]
+    _require(sizes[:2] == [ends[-1], ends[-2]], "its orders do not add up")
+    _require(sizes[2] > 0 and tables.ints.size == num_items(*sizes), "its block is cut short")
     _require(-1 <= tables.unk_id < num_words, f"<unk> is word {tables.unk_id}")
     _require(are_sound(tables, np.array(ends), num_words), "its arrays are damaged")
 
 
-@compiled
+@kernel
 def are_sound(tables: NgramTables, ends: Array, num_words: int) -> bool:
-    """Whether queries stay inside the arrays, end, and meet numbers only."""
-    sound = tables.first_child[0] == 1 and tables.first_child[1] == num_words + 1
+    """Whether queries stay inside the block, end, and meet numbers only."""
+    num_nodes, num_inner = int64(tables.ints[NUM_NODES]), int64(tables.ints[NUM_INNER])
+    first, end_of_words = children_of(tables, 0)
+    sound: Any = first == 1 and end_of_words == num_words + 1
     for depth in range(1, ends.size - 1):
         # The children of one order are the next order.
-        sound &= tables.first_child[ends[depth] - 1 + 1] == ends[depth + 1]
-    num_inner = tables.backoff.size
+        sound &= children_of(tables, ends[depth] - 1)[1] == ends[depth + 1]
     for node in range(num_inner):
-        sound &= tables.first_child[node] <= tables.first_child[node + 1]
-        sound &= abs(tables.backoff[node]) < np.float32(1e7)
-    for node in range(1, tables.word.size):
-        sound &= (tables.word[node] >= 0) & (tables.word[node] < num_words)
-        sound &= (tables.log_prob[node] <= 0) & (tables.log_prob[node] > np.float32(-1e7))
-        sound &= (tables.link[node] >= 0) & (tables.link[node] < node)
-        sound &= tables.link[node] < num_inner
+        begin, end = children_of(tables, node)
+        sound &= begin <= end
+        sound &= abs(backoff_of(tables, node)) < np.float32(1e7)
+    for node in range(1, num_nodes):
+        word, log_prob, link = (
+            word_of(tables, node),
+            log_prob_of(tables, node),
+            link_of(tables, node),
+        )
+        sound &= (word >= 0) & (word < num_words)
+        sound &= (log_prob <= 0) & (log_prob > np.float32(-1e7))
+        sound &= (link >= 0) & (link < node) & (link < num_inner)
     for word in range(num_words):
-        sound &= tables.word[word + 1] == word
-    return bool(sound)
+        sound &= word_of(tables, word + 1) == word
+    num_empty = 0
+    for place in range(slots_place(tables), tables.ints.size):
+        child = tables.ints[place]
+        num_empty += child == EMPTY_SLOT
+        sound &= (child >= EMPTY_SLOT) & (child < num_nodes)
+    # An empty slot ends a search.
+    return bool(sound and num_empty > 0)

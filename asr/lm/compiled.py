@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -21,4 +24,29 @@ def kernel(function: FunctionT) -> FunctionT:
     It works on arrays its caller owns, so numba need not count who refers to them. That counting,
     an atomic operation for each array of each tuple at each call, was 60 % of the beam search.
     """
-    return cast(FunctionT, numba.njit(cache=True, nogil=True, _nrt=False)(function))
+    options: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+    return cast(FunctionT, numba.njit(**options)(function))
+
+
+def _prefetch(_context: Any, array: Any, index: Any) -> Any:
+    """In compiled code: fetch the line of an array's item into the cache, and do not wait for it.
+
+    Arguments are an array and an index, which is not checked: an address that is not the program's
+    is ignored by the processor. Only speed depends on it (LLVM's `llvm.prefetch`).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        item = builder.gep(view.data, [arguments[1]])
+        address = builder.bitcast(item, ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", (address.type,), kind)
+        # For reading, to be kept in all caches, of data.
+        builder.call(fetch, [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
+
+
+prefetch: Any = intrinsic(_prefetch)

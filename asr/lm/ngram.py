@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.tables import Array, NgramTables, advance, is_state, score_words
+from asr.lm.bulk import SENTENCE_BREAK, score_words, sum_words
+from asr.lm.tables import Array, NgramTables, advance, advance_in, freeze_tables, is_state
 
-__all__ = ["NgramModel", "NgramTables", "advance"]
+__all__ = ["SENTENCE_BREAK", "NgramModel", "NgramTables", "advance"]
 
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
 # SRILM and some converters write it in capitals; KenLM reads both too.
 UNK_NAMES = (UNK, "<UNK>")
-SENTENCE_BREAK = -2
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,7 @@ class NgramModel:
 
     def score(self, state: int, token: int) -> tuple[float, int]:
         """Natural log-probability of the word with id `token`, and the state after it."""
-        log_prob, new_state = advance(self.tables, state, token)
-        return float(log_prob), int(new_state)
+        return advance_in(self.tables.ints, state, token)
 
     def finish(self, state: int) -> float:
         """Natural log-probability of `</s>`; 0 where the model has no such word."""
@@ -108,13 +107,14 @@ class NgramModel:
         Returns:
             (num_words,) float64.
         """
-        log_probs, states = np.empty(ids.size), np.empty(ids.size, np.int64)
-        score_words(self.tables, self.start_state, ids, log_probs, states)
+        log_probs = np.empty(ids.size)
+        score_words(self.tables.ints, self.start_state, self.order - 1, ids, log_probs)
         return log_probs
 
     def sentence_log_prob(self, words: Sequence[str]) -> float:
         """Natural log-probability of a sentence and its end."""
-        return float(self.score_ids(self._sentence_ids(words)).sum())
+        ids = self._sentence_ids(words)
+        return sum_words(self.tables.ints, self.start_state, self.order - 1, ids)
 
 
 def freeze_model(
@@ -125,8 +125,7 @@ def freeze_model(
     Raises:
         DataError: A word is not UTF-8.
     """
-    for array in tables[:5]:
-        array.setflags(write=False)
+    freeze_tables(tables)
     vocabulary = b"\n".join(words)
     try:
         vocabulary.decode("utf-8")

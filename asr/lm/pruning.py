@@ -11,10 +11,21 @@ from __future__ import annotations
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.compiled import compiled
+from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel
 from asr.lm.renormalising import NOTHING, left_over, order_rows, with_backoffs
-from asr.lm.tables import Array, NgramTables, advance
+from asr.lm.tables import (
+    NUM_INNER,
+    NUM_NODES,
+    Array,
+    NgramTables,
+    advance,
+    children_of,
+    int64,
+    link_of,
+    log_prob_of,
+    word_of,
+)
 from asr.lm.trie import OrderTable
 
 
@@ -44,28 +55,36 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
 @compiled
 def kept_nodes(tables: NgramTables, bos_id: int, threshold: float) -> Array:
     """(num_nodes,) bool: unigrams, n-grams worth keeping, and the beginnings of those."""
-    num_inner = tables.backoff.size
+    num_inner = int64(tables.ints[NUM_INNER])
     history_log_probs = np.zeros(num_inner)
-    is_kept = np.ones(tables.word.size, np.bool_)
+    is_kept = np.ones(tables.ints[NUM_NODES], np.bool_)
     for node in range(num_inner):
-        for child in range(tables.first_child[node], tables.first_child[node + 1]):
-            if child < num_inner and tables.word[child] != bos_id:
-                history_log_probs[child] = history_log_probs[node] + tables.log_prob[child]
+        begin, end = children_of(tables, node)
+        for child in range(begin, min(end, num_inner)):
+            if word_of(tables, child) != bos_id:
+                history_log_probs[child] = history_log_probs[node] + log_prob_of(tables, child)
     # Long histories first, so that a beginning knows whether anything still builds on it.
     for node in range(num_inner - 1, 0, -1):
         history = np.exp(history_log_probs[node])
         here, shorter = left_over(tables, node, bos_id)
-        for child in range(tables.first_child[node], tables.first_child[node + 1]):
-            has_kept = child < num_inner and np.any(
-                is_kept[tables.first_child[child] : tables.first_child[child + 1]]
-            )
-            if not has_kept:
+        begin, end = children_of(tables, node)
+        for child in range(begin, end):
+            if not has_kept_child(tables, child, is_kept):
                 change = history * entropy_change(tables, node, child, here, shorter)
                 is_kept[child] = np.exp(change) - 1.0 >= threshold
     return is_kept
 
 
 @compiled
+def has_kept_child(tables: NgramTables, node: int, is_kept: Array) -> bool:
+    """Whether an n-gram is the beginning of one that is kept."""
+    if node >= tables.ints[NUM_INNER]:
+        return False
+    begin, end = children_of(tables, node)
+    return bool(np.any(is_kept[begin:end]))
+
+
+@kernel
 def entropy_change(
     tables: NgramTables, node: int, child: int, here: float, shorter: float
 ) -> float:
@@ -78,9 +97,9 @@ def entropy_change(
         here: Probability that all children of the history leave.
         shorter: The same after the shorter history.
     """
-    log_prob = tables.log_prob[child]
+    log_prob = log_prob_of(tables, child)
     prob = np.exp(log_prob)
-    backed_off = advance(tables, tables.link[node], tables.word[child])[0]
+    backed_off = advance(tables, link_of(tables, node), word_of(tables, child))[0]
     here, shorter = max(here, NOTHING), max(shorter, NOTHING)
     old_weight = np.log(here / shorter)
     new_weight = np.log((here + prob) / (shorter + np.exp(backed_off)))

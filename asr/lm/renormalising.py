@@ -7,9 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from asr.lm.arpa_writing import parents_of
-from asr.lm.compiled import compiled
+from asr.lm.compiled import kernel
 from asr.lm.ngram import BOS, NgramModel
-from asr.lm.tables import Array, NgramTables, advance
+from asr.lm.tables import (
+    BACKOFF,
+    NUM_INNER,
+    Array,
+    NgramTables,
+    advance,
+    children_of,
+    freeze_tables,
+    inner_place,
+    link_of,
+    log_prob_of,
+    tables_of,
+    word_of,
+)
 from asr.lm.trie import OrderTable, model_from_tables
 
 # Rounding of float32 sums: less than this is nothing.
@@ -43,33 +56,35 @@ def with_backoffs(words: Sequence[bytes], orders: Sequence[OrderTable]) -> Ngram
         for table in orders
     ]
     model = model_from_tables(words, bare)
-    backoff = np.array(model.tables.backoff)
     bos_id = words.index(BOS.encode()) if BOS.encode() in words else -1
-    tables = model.tables._replace(backoff=backoff)
+    tables = tables_of(model.tables.ints.copy())
     fill_backoffs(tables, bos_id)
-    backoff.setflags(write=False)
+    freeze_tables(tables)
     return NgramModel(model.order, tables, model.order_ends, model.vocabulary)
 
 
-@compiled
+@kernel
 def left_over(tables: NgramTables, node: int, bos_id: int) -> tuple[float, float]:
     """Probability that the children of a history leave, there and after the shorter history.
 
     `<s>` is no word that could follow.
     """
     here, shorter = 1.0, 1.0
-    for child in range(tables.first_child[node], tables.first_child[node + 1]):
-        if tables.word[child] != bos_id:
-            here -= np.exp(tables.log_prob[child])
-            shorter -= np.exp(advance(tables, tables.link[node], tables.word[child])[0])
+    begin, end = children_of(tables, node)
+    for child in range(begin, end):
+        if word_of(tables, child) != bos_id:
+            here -= np.exp(log_prob_of(tables, child))
+            shorter -= np.exp(advance(tables, link_of(tables, node), word_of(tables, child))[0])
     return here, shorter
 
 
-@compiled
+@kernel
 def fill_backoffs(tables: NgramTables, bos_id: int) -> None:
     """Fill the back-offs, short histories first: the long ones build on them."""
-    for node in range(1, tables.backoff.size):
-        if tables.first_child[node] < tables.first_child[node + 1]:
+    for node in range(1, tables.ints[NUM_INNER]):
+        begin, end = children_of(tables, node)
+        if begin < end:
             here, shorter = left_over(tables, node, bos_id)
             if shorter > NOTHING:
-                tables.backoff[node] = np.log(max(here, NOTHING) / shorter)
+                backoff = np.log(max(here, NOTHING) / shorter)
+                tables.floats[inner_place(tables, node) + BACKOFF] = backoff

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.lm.compiled import compiled
-from asr.lm.counting import BOS_ID, NgramCounts
+from asr.lm.counting import BOS_ID, UNK_ID, NgramCounts
 from asr.lm.ngram import NgramModel, freeze_model
-from asr.lm.tables import Array, NgramTables, is_state
+from asr.lm.tables import LINK, Array, NgramTables, node_place, state_of, tables_of_trie
 from asr.lm.trie import check_num_nodes
 
 
@@ -162,16 +162,10 @@ def forward_model(trie: SuffixTrie, probs: Array, gammas: Array, words: list[byt
     kept = ~trie.is_pruned
     sizes = [int(kept[begin:end].sum()) for begin, end in pairwise(trie.starts.tolist())]
     ends = np.cumsum([1, *sizes])
-    num_nodes, num_inner = int(ends[-1]), int(ends[-2])
-    tables = NgramTables(
-        word=np.full(num_nodes, -1, np.int32),
-        log_prob=np.zeros(num_nodes, np.float32),
-        backoff=np.zeros(num_inner, np.float32),
-        link=np.zeros(num_nodes, np.int32),
-        first_child=np.zeros(num_inner + 1, np.int32),
-        unk_id=0,
-    )
-    places = turn_round(trie, tables)
+    words_of_nodes = np.full(int(ends[-1]), -1, np.int32)
+    num_children = np.zeros(int(ends[-2]), np.int32)
+    places = turn_round(trie, words_of_nodes, num_children)
+    tables = tables_of_trie(words_of_nodes, num_children, UNK_ID)
     tables.log_prob[places[kept]] = np.log(probs[kept])
     inner = kept[: trie.num_inner]
     tables.backoff[places[: trie.num_inner][inner]] = np.log(gammas[inner])
@@ -180,11 +174,16 @@ def forward_model(trie: SuffixTrie, probs: Array, gammas: Array, words: list[byt
 
 
 @compiled
-def turn_round(trie: SuffixTrie, tables: NgramTables) -> Array:
-    """Fill word and first_child: a stable counting sort of each order by the place of the context.
+def turn_round(trie: SuffixTrie, words: Array, num_children: Array) -> Array:
+    """Place the kept nodes: a stable counting sort of each order by the place of the context.
 
     Within an order the last words ascend, for it is in suffix order; so each context's children
     come out sorted.
+
+    Args:
+        trie: The n-grams.
+        words: (num_nodes of the model,) to be filled with the last word of each.
+        num_children: (num_inner of the model,) to be filled.
 
     Returns:
         (num_nodes,) int32 node of the model for each kept node.
@@ -200,7 +199,9 @@ def turn_round(trie: SuffixTrie, tables: NgramTables) -> Array:
                 next_child[places[trie.context[node]] - parents_begin + 1] += 1
         for index in range(next_child.size - 1):
             next_child[index + 1] += next_child[index]
-        tables.first_child[parents_begin : parents_end + 1] = next_child
+        for parent in range(parents_begin, parents_end):
+            index = parent - parents_begin
+            num_children[parent] = next_child[index + 1] - next_child[index]
         children_end = next_child[-1]
         for node in range(begin, end):
             if not trie.is_pruned[node]:
@@ -209,7 +210,7 @@ def turn_round(trie: SuffixTrie, tables: NgramTables) -> Array:
                 next_child[parent] += 1
                 places[node] = place
                 suffix = places[trie.suffix[node]]
-                tables.word[place] = node - 1 if n == 0 else tables.word[suffix]
+                words[place] = node - 1 if n == 0 else words[suffix]
         parents_begin, parents_end = parents_end, children_end
     return places
 
@@ -220,5 +221,4 @@ def fill_state_links(trie: SuffixTrie, places: Array, tables: NgramTables) -> No
     for node in range(trie.starts[1], trie.suffix.size):
         if not trie.is_pruned[node]:
             suffix = places[trie.suffix[node]]
-            state = suffix if is_state(tables, suffix) else tables.link[suffix]
-            tables.link[places[node]] = state
+            tables.ints[node_place(places[node]) + LINK] = state_of(tables, suffix)

@@ -9,7 +9,7 @@ import numpy as np
 
 from asr.errors import DataError
 from asr.lm.ngram import NgramModel, freeze_model, unk_index
-from asr.lm.tables import Array, NgramTables, fill_links
+from asr.lm.tables import Array, fill_links, tables_of_trie
 
 MAX_NODES = 2**31 - 2
 
@@ -144,15 +144,10 @@ def _assemble(words: Sequence[bytes], levels: Sequence[_Level]) -> NgramModel:
     children = np.bincount(parents[1:], minlength=num_inner)
     log_probs = np.concatenate([[0.0]] + [level.log_probs for level in levels])
     is_blank = np.isnan(log_probs)
-    tables = NgramTables(
-        word=np.concatenate([[-1]] + [level.words for level in levels]).astype(np.int32),
-        log_prob=np.where(is_blank, 0.0, log_probs).astype(np.float32),
-        backoff=np.concatenate([[0.0]] + [level.backoffs for level in levels[:-1]]).astype(
-            np.float32
-        ),
-        link=np.zeros(int(ends[-1]), np.int32),
-        first_child=np.concatenate([[1], 1 + np.cumsum(children)]).astype(np.int32),
-        unk_id=unk_index(words),
-    )
+    words_of_nodes = np.concatenate([[-1]] + [level.words for level in levels])
+    tables = tables_of_trie(words_of_nodes, children, unk_index(words))
+    tables.log_prob[:] = np.where(is_blank, 0.0, log_probs)
+    if len(levels) > 1:
+        tables.backoff[1:] = np.concatenate([level.backoffs for level in levels[:-1]])
     fill_links(tables, parents, is_blank)
     return freeze_model(tables, [int(end) for end in ends[1:]], words)
