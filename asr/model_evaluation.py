@@ -25,16 +25,19 @@ class ModelEvaluation:
     failures: Mapping[str, DataError]
     """Why the others could not, by utterance id."""
     text_profile: str
+    decoding: str
+    """Which decoder, and its settings."""
     audio_s: float
     """Seconds of audio in the scored utterances."""
     elapsed_s: float
     """Seconds from reading the first file to the last hypothesis."""
 
     def lines(self) -> list[str]:
-        """Rates as Kaldi prints them, their interval, and the speed."""
+        """Rates as Kaldi prints them, their interval, how they were decoded, and the speed."""
         speed = self.elapsed_s / max(self.audio_s, 1e-9)
         return [
             *self.report.lines(self.text_profile),
+            f"decoding: {self.decoding}",
             f"{self.audio_s:.0f} s of audio in {self.elapsed_s:.1f} s: "
             f"real-time factor {speed:.4f}",
         ]
@@ -81,4 +84,6 @@ def evaluate_model(recognizer: Recognizer, manifest: Path) -> ModelEvaluation:
         {name: normalize(one.text, config) for name, one in hypotheses.items()},
     )
     audio_s = sum(one.duration_s for one in read)
-    return ModelEvaluation(report, failures, config.profile, audio_s, elapsed_s)
+    return ModelEvaluation(
+        report, failures, config.profile, recognizer.decoding, audio_s, elapsed_s
+    )

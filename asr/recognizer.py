@@ -1,13 +1,15 @@
 """A trained recogniser: audio in, hypotheses out.
 
 `Recognizer.load(path)` needs nothing but the model file: configuration, vocabulary, feature
-statistics and weights are all inside. Turning features into emissions is left to a backend, so
+statistics and weights are all inside, and, once tuned, the settings and the language model of its
+decoder. Turning features into emissions is left to a backend, so
 that another runtime can stand behind the same interface.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,22 @@ from asr.audio import ReadOptions, Waveform, read_audio, resample
 from asr.batching import BatchConfig, plan_batches
 from asr.checkpoint import MODEL_KIND, load_state, load_tensors, save_tensors
 from asr.config import parse_options
-from asr.decoding import Decoder, GreedyDecoder, Hypothesis
+from asr.decoder_setup import (
+    DecoderSource,
+    DecodingChoice,
+    StoredDecoding,
+    choose_decoder,
+    parse_stored,
+)
+from asr.decoding import BeamDecoder, Decoder, Hypothesis, LogProbs
 from asr.errors import ConfigError, DataError, ModelFileError
 from asr.experiment import ExperimentConfig, build_front_end, build_model, output_frame_s
 from asr.features import LogMel
 from asr.model import AcousticModel
 from asr.tokens import Tokenizer, tokenizer_from_dict
 
+DECODING_DOCUMENT = "decoding"
+LM_TENSOR = "lm.data"
 MAX_BATCH_S = 120.0
 """Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
 
@@ -66,17 +77,18 @@ class Recognizer:
     def __init__(
         self,
         config: ExperimentConfig,
-        tokenizer: Tokenizer,
         front_end: LogMel,
         model: AcousticModel,
-        decoder: Decoder | None = None,
+        source: DecoderSource,
+        choice: DecodingChoice | None = None,
     ) -> None:
         self.config = config
-        self.tokenizer = tokenizer
+        self.tokenizer = source.tokenizer
         self.front_end = front_end.eval()
         self.model = model.eval()
-        self.frame_s = output_frame_s(front_end, model)
-        self.decoder = decoder or GreedyDecoder(tokenizer, self.frame_s)
+        self.frame_s = source.frame_s
+        self.source = source
+        self._chosen = choose_decoder(source, choice or DecodingChoice())
         self._device = next(model.parameters()).device
 
     @property
@@ -84,13 +96,41 @@ class Recognizer:
         """Rate the model was trained at; other audio is resampled to it."""
         return self.config.features.sample_rate_hz
 
+    @property
+    def decoder(self) -> Decoder:
+        """What turns log-probabilities into hypotheses."""
+        return self._chosen.decoder
+
+    @property
+    def decoding(self) -> str:
+        """One line for people: which decoder that is, and its settings."""
+        return self._chosen.description
+
+    def with_decoding(self, choice: DecodingChoice) -> Recognizer:
+        """The same recogniser with another decoder.
+
+        Raises:
+            ConfigError, DataError, ModelFileError: As `choose_decoder`.
+        """
+        other = copy(self)
+        other._chosen = choose_decoder(self.source, choice)
+        return other
+
     @classmethod
-    def load(cls, path: Path, device: str = "auto") -> Recognizer:
+    def load(
+        cls, path: Path, device: str = "auto", choice: DecodingChoice | None = None
+    ) -> Recognizer:
         """Read a model file.
+
+        Args:
+            path: The file.
+            device: See `choose_device`.
+            choice: How to decode; by default as the file says, and greedily where it does not.
 
         Raises:
             ModelFileError: The file is missing, damaged, foreign or of another version.
-            ConfigError: The device is not there.
+            ConfigError: The device is not there, or the choice contradicts itself.
+            DataError: A file of the choice cannot be used with this model.
         """
         chosen = choose_device(device)
         tensors, documents = load_tensors(path, MODEL_KIND)
@@ -107,7 +147,16 @@ class Recognizer:
         model = build_model(config, len(tokenizer.vocab))
         load_state(front_end, _part(tensors, "features."), path)
         load_state(model, _part(tensors, "model."), path)
-        return cls(config, tokenizer, front_end.to(chosen), model.to(chosen))
+        stored = documents.get(DECODING_DOCUMENT)
+        source = DecoderSource(
+            tokenizer,
+            output_frame_s(front_end, model),
+            config.text,
+            stored=None if stored is None else parse_stored(stored, path),
+            lm_data=_bytes_of(tensors.get(LM_TENSOR), path),
+            path=path,
+        )
+        return cls(config, front_end.to(chosen), model.to(chosen), source, choice)
 
     @torch.inference_mode()
     def emissions(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
@@ -149,6 +198,16 @@ class Recognizer:
         waveform = audio if isinstance(audio, Waveform) else self.read(Path(audio))
         return self.decoder.decode(self.emissions([waveform])[0])[0]
 
+    def decode(self, emissions: Sequence[LogProbs]) -> list[Hypothesis]:
+        """Best hypothesis of each, in parallel threads where the decoder can.
+
+        Args:
+            emissions: Of each utterance, (num_frames, vocab_size) natural log-probabilities.
+        """
+        if isinstance(self.decoder, BeamDecoder):
+            return [found[0] for found in self.decoder.decode_list(emissions)]
+        return [self.decoder.decode(log_probs)[0] for log_probs in emissions]
+
     def read(self, path: Path) -> Waveform:
         """Read a whole file, mixed to mono at the model's rate."""
         return read_audio(path, ReadOptions(sample_rate_hz=self.sample_rate_hz))
@@ -159,8 +218,7 @@ class Recognizer:
         durations_s = [waveform.duration_s for waveform in waveforms]
         for indices in plan_batches(durations_s, BatchConfig(max_batch_s=MAX_BATCH_S)):
             emissions = self.emissions([waveforms[index] for index in indices])
-            for index, log_probs in zip(indices, emissions, strict=True):
-                results[index] = self.decoder.decode(log_probs)[0]
+            results |= zip(indices, self.decode(emissions), strict=True)
         return [results[index] for index in range(len(waveforms))]
 
 
@@ -234,6 +292,30 @@ def save_model(
         "training": dict(parts.summary),
     }
     save_tensors(path, MODEL_KIND, tensors, documents)
+
+
+def store_decoding(path: Path, stored: StoredDecoding, lm_data: bytes | None) -> None:
+    """Put settings, and perhaps the language model they go with, into a model file, atomically.
+
+    What was stored before is replaced; everything else in the file stays.
+
+    Raises:
+        ModelFileError: The file is no model file.
+        DataError: It cannot be written.
+    """
+    tensors, documents = load_tensors(path, MODEL_KIND)
+    tensors.pop(LM_TENSOR, None)
+    if lm_data is not None:
+        tensors[LM_TENSOR] = torch.frombuffer(bytearray(lm_data), dtype=torch.uint8)
+    save_tensors(path, MODEL_KIND, tensors, documents | {DECODING_DOCUMENT: stored.document()})
+
+
+def _bytes_of(tensor: Tensor | None, path: Path) -> bytes | None:
+    if tensor is None:
+        return None
+    if tensor.dtype != torch.uint8 or tensor.dim() != 1:
+        raise ModelFileError(f"{path}: {LM_TENSOR} must be bytes, got {tensor.dtype}")
+    return bytes(tensor.numpy().tobytes())
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

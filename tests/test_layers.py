@@ -26,7 +26,7 @@ LAYERS = (
     {"manifest", "synthesis", "word_files"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
     {"corpora", "features", "augment", "model", "decoding", "alignment", "audio_cache"},
-    {"batching", "checkpoint", "tensor_decoding"},
+    {"batching", "checkpoint", "decoder_setup", "tensor_decoding"},
     # The options above, composed, and the functions that build from them.
     {"experiment"},
     # A model file with all that it needs, from audio to hypotheses.
@@ -51,6 +51,7 @@ TORCH_FREE = {
         "decoding",
         "evaluation",
         "word_files",
+        "decoder_setup",
         "cli",
     ),
 }

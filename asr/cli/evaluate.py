@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.decoding_options import DecodingOptions
 from asr.errors import DataError, require_extra
 
 
@@ -18,8 +19,9 @@ def evaluate(
         typer.Option(metavar="FILE", help="Write references, hypotheses and alignments as JSONL."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
 ) -> None:
-    """Word, character and sentence error rate of a model on a manifest, by greedy decoding.
+    """Word, character and sentence error rate of a model on a manifest.
 
     Both sides are normalised by the profile that the model was trained with.
     """
@@ -27,7 +29,8 @@ def evaluate(
         from asr.model_evaluation import evaluate_model
         from asr.recognizer import Recognizer
 
-    evaluation = evaluate_model(Recognizer.load(model, device), manifest)
+    recognizer = Recognizer.load(model, device, decoding.choice())
+    evaluation = evaluate_model(recognizer, manifest)
     if out is not None:
         evaluation.write(out)
     typer.echo("\n".join(evaluation.lines()))

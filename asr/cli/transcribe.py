@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from asr.cli.decoding_options import DecodingOptions
 from asr.errors import DataError, require_extra
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def transcribe(
     ] = None,
     channel: Annotated[str, typer.Option(help="mix, or the number of one channel from 0.")] = "mix",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
 ) -> None:
     """Print what is said: one line a file, after its path and a tab when there are several.
 
@@ -51,7 +53,7 @@ def transcribe(
     from asr.progress import progress_bar
 
     paths = expand(files)
-    recognizer = Recognizer.load(model, device)
+    recognizer = Recognizer.load(model, device, decoding.choice())
     options = ReadOptions(
         sample_rate_hz=recognizer.sample_rate_hz,
         channel=parse_channel(channel),

@@ -1,0 +1,344 @@
+"""Which decoder recognises: what the user asks for, what the model file stores, or greedy.
+
+A model file may hold the settings that `asr tune` found on development data, and the language model
+and lexicon that belong to them. They are used unless the user says otherwise: what is asked for
+goes over what is stored, and that goes over the defaults. The beam search decodes when the file
+holds settings for it, or when something is asked for that only it can do; else decoding is greedy.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from asr.config import Options, parse_options
+from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Knowledge
+from asr.decoding.lexicon import build_spelling
+from asr.errors import ConfigError, DataError, ModelFileError
+from asr.lm.binary import read_binary, write_binary
+from asr.lm.files import read_model
+from asr.lm.mixing import interpolate
+from asr.lm.ngram import NgramModel
+from asr.text import TextConfig
+from asr.tokens import Tokenizer
+from asr.word_files import parse_hotwords, read_hotwords, read_lexicon, shown_characters
+
+log = logging.getLogger(__name__)
+
+DecoderName = Literal["auto", "greedy", "beam"]
+OWN_SETTINGS = frozenset({"num_best", "num_threads"})
+"""Of one command on one machine; never stored."""
+MODEL_FILE_LM = "language model of the model file"
+
+
+@dataclass(frozen=True)
+class DecodingChoice:
+    """What a user asks for.
+
+    Attributes:
+        decoder: ``auto``: see the module.
+        lms: Language model files; several are mixed into one.
+        mix: Their weights, adding up to 1; none for equal ones.
+        ignore_lm: Do without the language model of the model file.
+        lexicon, hotwords: Files; see `asr.word_files`.
+        phrases: More hotwords, `phrase` or `phrase=weight`.
+        settings: Values of `BeamConfig` by name.
+    """
+
+    decoder: DecoderName = "auto"
+    lms: Sequence[Path] = ()
+    mix: Sequence[float] = ()
+    ignore_lm: bool = False
+    lexicon: Path | None = None
+    hotwords: Path | None = None
+    phrases: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_beam(self) -> list[str]:
+        """Options given that only the beam search understands, as the command line names them."""
+        given = {
+            "--lm": self.lms,
+            "--lm-mix": self.mix,
+            "--lexicon": self.lexicon,
+            "--hotwords": self.hotwords,
+            "--hotword": self.phrases,
+            "--beam and --set": self.settings,
+        }
+        return [name for name, value in given.items() if value]
+
+
+class Development(Options):
+    """On what data stored settings were found, and the word errors there."""
+
+    manifest: str
+    utterances: int
+    words: int
+    greedy_errors: int
+    errors: int
+
+
+class StoredDecoding(Options):
+    """What a model file says of decoding.
+
+    Attributes:
+        decoder: What did best on the development data.
+        beam: Settings of the beam search.
+        lm: Whether they were found with a language model, and whether the file holds it.
+        lexicon: Words of the lexicon, normalised; None without one.
+        development: What they were found on.
+    """
+
+    decoder: Literal["greedy", "beam"]
+    beam: BeamConfig
+    lm: Literal["none", "embedded", "elsewhere"]
+    lexicon: tuple[str, ...] | None = None
+    development: Development
+
+    def document(self) -> dict[str, Any]:
+        """JSON-able; what depends on the machine is left out."""
+        document: dict[str, Any] = _json_able(self.model_dump(mode="json"))
+        document["beam"] = {
+            name: value for name, value in document["beam"].items() if name not in OWN_SETTINGS
+        }
+        return document
+
+
+def _json_able(value: Any) -> Any:
+    """Infinities as text, which settings read back: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {name: _json_able(one) for name, one in value.items()}
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+@dataclass(frozen=True)
+class DecoderSource:
+    """What a model brings to its decoder.
+
+    Attributes:
+        tokenizer: Of the model.
+        frame_s: Seconds between frames of its log-probabilities.
+        text: How its transcripts are normalised.
+        stored: What its file says of decoding, if anything.
+        lm_data: Language model in the file, as `write_binary` writes it.
+        path: The file, for messages.
+    """
+
+    tokenizer: Tokenizer
+    frame_s: float
+    text: TextConfig
+    stored: StoredDecoding | None = None
+    lm_data: bytes | None = None
+    path: Path = Path("the model file")
+
+    def characters(self) -> list[str]:
+        """The characters that words of the model consist of."""
+        return list(build_spelling(self.tokenizer)[1])
+
+
+@dataclass(frozen=True)
+class ChosenDecoder:
+    """A decoder, and what people are told of it."""
+
+    decoder: Decoder
+    description: str
+
+
+@dataclass(frozen=True)
+class BeamSetup:
+    """All that a beam search is built from.
+
+    Attributes:
+        config: Settings.
+        knowledge: What counts beside the sound.
+        lm_name: What to call the language model; empty without one.
+    """
+
+    config: BeamConfig
+    knowledge: Knowledge
+    lm_name: str = ""
+
+    def describe(self) -> str:
+        """One line: width, and what counts beside the sound.
+
+        >>> BeamSetup(BeamConfig(beam_width=50), Knowledge()).describe()
+        'beam search, width 50'
+        """
+        parts = [f"beam search, width {self.config.beam_width}"]
+        if self.knowledge.lm is not None:
+            parts.append(
+                f"{self.knowledge.lm.order}-gram {self.lm_name} "
+                f"(weight {self.config.lm_weight:g}, word bonus {self.config.word_bonus:g})"
+            )
+        if self.knowledge.lexicon is not None:
+            parts.append(f"lexicon of {len(self.knowledge.lexicon)} words")
+        if self.knowledge.lm is not None or self.knowledge.lexicon is not None:
+            parts.append(f"{self.config.vocabulary} vocabulary")
+        if self.knowledge.hotwords:
+            parts.append(f"{len(self.knowledge.hotwords)} hotwords")
+        return ", ".join(parts)
+
+
+def parse_stored(document: Mapping[str, Any], path: Path) -> StoredDecoding:
+    """What `StoredDecoding.document` gave.
+
+    Raises:
+        ModelFileError: It is damaged, or of another release.
+    """
+    try:
+        return parse_options(StoredDecoding, document, str(path))
+    except ConfigError as error:
+        raise ModelFileError(
+            f"{path} holds decoding settings this release does not read: {error}",
+            hint="find them again with `asr tune`",
+        ) from None
+
+
+def choose_decoder(source: DecoderSource, choice: DecodingChoice) -> ChosenDecoder:
+    """The decoder of the module's rule.
+
+    Raises:
+        ConfigError: The wishes contradict each other, a setting is wrong, or the language model
+            that the stored settings belong to is missing.
+        DataError: A file that is asked for cannot be used with this model.
+        ModelFileError: The language model of the model file is damaged.
+    """
+    if decodes_greedily(source.stored, choice):
+        return ChosenDecoder(GreedyDecoder(source.tokenizer, source.frame_s), "greedy")
+    setup = beam_setup(source, choice)
+    decoder = BeamDecoder(source.tokenizer, source.frame_s, setup.config, setup.knowledge)
+    return ChosenDecoder(decoder, setup.describe())
+
+
+def decodes_greedily(stored: StoredDecoding | None, choice: DecodingChoice) -> bool:
+    """Whether the choice, or for want of one the model file, is greedy decoding.
+
+    Raises:
+        ConfigError: Greedy decoding is asked for, and what it cannot do.
+    """
+    asked = choice.of_beam()
+    if choice.decoder == "greedy" and asked:
+        raise ConfigError(
+            f"greedy decoding does not know {asked[0]}", hint="use --decoder beam, or leave one out"
+        )
+    if choice.decoder != "auto" or asked:
+        return choice.decoder == "greedy"
+    if stored is None or stored.decoder == "greedy":
+        return True
+    return stored.lm == "elsewhere" and not choice.ignore_lm
+
+
+def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
+    """Settings and knowledge of the beam search.
+
+    Raises:
+        ConfigError, DataError, ModelFileError: As `choose_decoder`.
+    """
+    stored = source.stored
+    settings: dict[str, Any] = {} if stored is None else stored.beam.model_dump()
+    if choice.ignore_lm and stored is not None and stored.lexicon is None:
+        settings["vocabulary"] = "open"  # a closed one was that of the language model
+    config = parse_options(BeamConfig, settings | dict(choice.settings), "the command line")
+    characters = source.characters()
+    lm, lm_name = _language_model(source, choice)
+    if lm is not None and config.lm_unit == "word":
+        _check_words(lm, lm_name, characters, source)
+    hotwords: dict[str, float] = {}
+    if choice.hotwords is not None:
+        hotwords = read_hotwords(choice.hotwords, source.text, characters)
+    hotwords |= parse_hotwords(choice.phrases, source.text, characters)
+    knowledge = Knowledge(lm, _lexicon(source, choice, characters), hotwords)
+    return BeamSetup(config, knowledge, lm_name)
+
+
+def _lexicon(
+    source: DecoderSource, choice: DecodingChoice, characters: Sequence[str]
+) -> Sequence[str] | None:
+    if choice.lexicon is None:
+        return None if source.stored is None else source.stored.lexicon
+    words, left_out = read_lexicon(choice.lexicon, source.text, characters)
+    if left_out is not None:
+        log.warning("left out of the lexicon: %s", left_out)
+    return words
+
+
+def _language_model(source: DecoderSource, choice: DecodingChoice) -> tuple[NgramModel | None, str]:
+    """The language model and what to call it."""
+    if choice.lms and choice.ignore_lm:
+        raise ConfigError("--lm and --no-lm exclude each other")
+    if choice.mix and len(choice.mix) != len(choice.lms):
+        raise ConfigError(
+            f"--lm-mix has {len(choice.mix)} weights for {len(choice.lms)} language models",
+            hint="give one for each --lm, separated by commas; together they are 1",
+        )
+    if choice.lms:
+        return _read_models(choice.lms, choice.mix), " + ".join(path.name for path in choice.lms)
+    if choice.ignore_lm or source.stored is None or source.stored.lm == "none":
+        return None, ""
+    if source.stored.lm == "elsewhere":
+        raise ConfigError(
+            f"{source.path} was tuned with a language model that it does not hold",
+            hint="name it with --lm FILE, or do without: --no-lm",
+        )
+    if source.lm_data is None:
+        raise ModelFileError(f"{source.path} lacks its language model")
+    return model_from_bytes(source.lm_data, source.path), MODEL_FILE_LM
+
+
+def model_to_bytes(model: NgramModel) -> bytes:
+    """A language model as `write_binary` writes it."""
+    with tempfile.TemporaryDirectory(prefix="asr-") as directory:
+        path = Path(directory) / "lm.bin"
+        write_binary(model, path)
+        return path.read_bytes()
+
+
+def model_from_bytes(data: bytes, source: Path) -> NgramModel:
+    """What `model_to_bytes` gave, out of the file `source`; checked, whoever wrote it.
+
+    Raises:
+        ModelFileError: The bytes are no usable model.
+    """
+    # The model stays mapped after its file lost its name; Windows keeps the name, hence `ignore`.
+    with tempfile.TemporaryDirectory(prefix="asr-", ignore_cleanup_errors=True) as directory:
+        path = Path(directory) / "lm.bin"
+        path.write_bytes(data)
+        try:
+            return read_binary(path)
+        except ModelFileError as error:
+            reason = error.message.replace(str(path), "its language model")
+            raise ModelFileError(f"{source}: {reason}", hint="tune it again: asr tune") from None
+
+
+def _read_models(paths: Sequence[Path], mix: Sequence[float]) -> NgramModel:
+    models = [read_model(path) for path in paths]
+    if len(models) == 1:
+        return models[0]
+    return interpolate(models, mix or [1 / len(models)] * len(models))
+
+
+def _check_words(
+    lm: NgramModel, name: str, characters: Sequence[str], source: DecoderSource
+) -> None:
+    """Refuse, or warn of, a language model whose words are written otherwise (case!)."""
+    known = set(characters)
+    words = [word for word in lm.words if not (word.startswith("<") and word.endswith(">"))]
+    foreign = [word for word in words if not known.issuperset(word)]
+    if 2 * len(foreign) <= len(words):
+        return
+    problem = (
+        f"{name}: the model can write only {len(words) - len(foreign)} of its {len(words)} words "
+        f"(not {foreign[0]!r}, say); it writes {shown_characters(characters)}"
+    )
+    if len(foreign) < len(words):
+        log.warning("%s", problem)
+        return
+    raise DataError(
+        problem,
+        hint="build it from text written like the model's transcripts, which are normalised by "
+        f"the profile {source.text.profile!r}: asr lm build TEXT -o lm.bin --model MODEL",
+    )

@@ -1,0 +1,169 @@
+"""`asr transcribe` and `asr evaluate` with a decoder, language model, lexicon and hotwords."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from conftest import ToneModel
+from typer.testing import CliRunner
+
+from asr.cli import app
+from asr.cli.decoding_options import DecodingOptions, parse_numbers, takes_decoding_options
+from asr.errors import AsrError, ConfigError
+from asr.manifest import read_manifest
+
+
+def asr(*arguments: object) -> str:
+    """Standard output of a command; its error is raised."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("lm")
+    (directory / "text").write_text("ba do mi\ndo do\nmi ba\n" * 5)
+    asr("lm", "build", directory / "text", "-o", directory / "lm.arpa", "--order", 2)
+    return directory / "lm.arpa"
+
+
+def decoding_line(output: str) -> str:
+    (line,) = [line for line in output.splitlines() if line.startswith("decoding: ")]
+    return line.removeprefix("decoding: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "greedy"),
+        (["--decoder", "greedy"], "greedy"),
+        (["--decoder", "beam"], "beam search, width 100"),
+        (["--beam", "7"], "beam search, width 7"),
+        (["--set", "beam_threshold=9", "--beam", "8"], "beam search, width 8"),
+        (["--hotword", "do mi", "--hotword", "ba=2"], "beam search, width 100, 2 hotwords"),
+    ],
+)
+def test_evaluate_says_how_it_decoded(
+    tone_model: ToneModel, options: list[str], expected: str
+) -> None:
+    output = asr("evaluate", tone_model.path, tone_model.dev, *options)
+    assert decoding_line(output) == expected
+    assert output.startswith("%WER ")
+
+
+def test_evaluate_with_files(tone_model: ToneModel, lm: Path, tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("ba B AA\ndo D UW\nmi M IY\n")
+    (tmp_path / "hot").write_text("# names\nba ba\t3\n")
+    output = asr(
+        *("evaluate", tone_model.path, tone_model.dev, "--lm", lm, "--lm", lm),
+        *("--lm-mix", "0.3,0.7", "--lexicon", tmp_path / "words", "--hotwords", tmp_path / "hot"),
+        *("--set", "vocabulary=closed", "--set", "lm_weight=0.25"),
+    )
+    assert decoding_line(output) == (
+        "beam search, width 100, 2-gram lm.arpa + lm.arpa (weight 0.25, word bonus 1), "
+        "lexicon of 3 words, closed vocabulary, 1 hotwords"
+    )
+
+
+def test_transcribe_hears_no_word_outside_a_closed_lexicon(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    (tmp_path / "words").write_text("ba\n")
+    files = [one.audio_path for one in read_manifest(tone_model.dev)][:4]
+    closed = ["--lexicon", tmp_path / "words", "--set", "vocabulary=closed"]
+    output = asr("transcribe", *files, "-m", tone_model.path, *closed)
+    words = {word for line in output.splitlines() for word in line.partition("\t")[2].split()}
+    assert words <= {"ba"}
+    plain = asr("transcribe", *files, "-m", tone_model.path)
+    assert {word for line in plain.splitlines() for word in line.partition("\t")[2].split()} > words
+
+
+def test_transcribe_json_with_the_beam(tone_model: ToneModel, lm: Path) -> None:
+    file = read_manifest(tone_model.dev)[0].audio_path
+    output = asr("transcribe", file, "-m", tone_model.path, "--lm", lm, "--format", "jsonl")
+    values = json.loads(output)
+    assert [word["text"] for word in values["words"]] == values["text"].split()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beam", "0"], "setting `beam_width` in the command line: "),
+        (["--set", "lm_wait=1"], "unknown setting `lm_wait` in --set; did you mean `lm_weight`?"),
+        (["--lm", "/none.arpa"], "cannot read /none.arpa: No such file or directory"),
+        (["--lm-mix", "1,x", "--lm", "y"], "--lm-mix: cannot read numbers in '1,x'"),
+        (["--lm-mix", "1"], "--lm-mix has 1 weights for 0 language models"),
+        (["--decoder", "greedy", "--beam", "4"], "greedy decoding does not know --beam and --set"),
+        (["--hotword", "=3"], "the hotword '=3': '' cannot be recognised: it is empty"),
+    ],
+)
+def test_wrong_options_are_explained(
+    tone_model: ToneModel, options: list[str], message: str
+) -> None:
+    with pytest.raises(AsrError) as caught:
+        asr("transcribe", "x.wav", "-m", tone_model.path, *options)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\\data\\\nngram 1=x\n", "line 2"),
+        ("hello\n", "lm.arpa"),
+        ("", "lm.arpa"),
+    ],
+)
+def test_a_malformed_language_model_is_named(
+    tone_model: ToneModel, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "lm.arpa").write_text(content)
+    with pytest.raises(AsrError) as caught:
+        asr("transcribe", "x.wav", "-m", tone_model.path, "--lm", tmp_path / "lm.arpa")
+    assert message in str(caught.value)
+
+
+def test_help_of_decoding_verbs_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom asr.cli import main\nsys.argv = ['asr', sys.argv[1], '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'numba', 'asr.config', 'asr.decoding'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    for verb in ("transcribe", "evaluate"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, verb], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "--lexicon" in done.stdout
+
+
+def test_the_decorator_puts_every_option_into_one_value() -> None:
+    seen: list[object] = []
+
+    def verb(name: str, decoding: DecodingOptions = DecodingOptions()) -> None:  # noqa: B008
+        """Do it."""
+        seen.extend([name, decoding])
+
+    wrapped = takes_decoding_options(verb)
+    parameters = inspect.signature(wrapped).parameters
+    assert list(parameters) == ["name", *get_type_hints(DecodingOptions)]
+    values = {name: one.default for name, one in parameters.items() if name != "name"}
+    wrapped(name="x", **values | {"beam": 3})
+    assert seen == ["x", DecodingOptions(beam=3)]
+    assert (wrapped.__name__, wrapped.__doc__) == ("verb", "Do it.")
+
+
+def test_numbers_of_an_option() -> None:
+    assert parse_numbers("--x", "0.5, 1 2") == [0.5, 1.0, 2.0]
+    assert parse_numbers("--x", "") == []
+    with pytest.raises(ConfigError, match="--x: cannot read numbers in 'a'"):
+        parse_numbers("--x", "a")
