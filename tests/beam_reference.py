@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,8 @@ class Situation:
 
     config: BeamConfig
     knowledge: Knowledge
+    sentences: str = ".*"
+    """Regular expression of the sentences of the grammar."""
 
     def words(self) -> set[str] | None:
         """What the lexicon holds; None if there is none."""
@@ -89,6 +93,8 @@ def score(situation: Situation, tokenizer: Tokenizer, tokens: Sequence[int]) -> 
     if is_closed and lexicon is not None and any(word not in lexicon for word in words):
         return None
     total = config.word_bonus * len(words) if lm is not None else 0.0
+    if not re.fullmatch(situation.sentences, " ".join(words)):
+        total += config.off_grammar_score
     known = lexicon
     if lm is not None and config.lm_unit == "word":
         known = {word for word in lexicon or () if lm.id_of(word) >= 0}
@@ -98,6 +104,8 @@ def score(situation: Situation, tokenizer: Tokenizer, tokens: Sequence[int]) -> 
         total += config.lm_weight * _lm_score(lm, names)
     if known is not None:
         total += config.unknown_score * sum(word not in known for word in words)
+    if total == -math.inf:
+        return None
     return total + _hot_score(situation.knowledge.hotwords, words)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_beam import CHARACTERS, EXACT, FRAME_S, VOCAB_SIZE, random_log_probs
 
 from asr.decoding import BeamConfig, BeamDecoder, Knowledge
+from asr.decoding.grammar import parse_grammar
 from asr.errors import ConfigError, DataError
 from asr.lm.ngram import NgramModel
 from asr.tokens import Tokenizer, TokensConfig, build_tokenizer
@@ -24,6 +25,9 @@ TOKENIZERS = {"char": CHARACTERS, "word": WORDS, "bpe": BPE}
 WEIGHTED = EXACT.model_copy(update={"lm_weight": 0.7, "word_bonus": 0.9, "unknown_score": -2.5})
 CLOSED = WEIGHTED.model_copy(update={"vocabulary": "closed"})
 BY_TOKENS = WEIGHTED.model_copy(update={"lm_unit": "token"})
+LEFT_AT_A_PRICE = WEIGHTED.model_copy(update={"off_grammar_score": -1.3})
+GRAMMAR = parse_grammar("$s = a $rest | bb | ab ab; $rest = (ab | b)* [bb];")
+SENTENCES = "a( ab| b)*( bb)?|bb|ab ab"
 HOTWORDS = {"ab": 1.5, "b ab": 2.0, "ab a": 0.7, "b": -0.4}
 
 
@@ -48,16 +52,30 @@ def situation_of(name: str, models: dict[str, NgramModel]) -> Situation:
         "hotwords alone": Situation(EXACT, Knowledge(None, None, HOTWORDS)),
         "hotwords and LM": Situation(WEIGHTED, Knowledge(models["word"], None, HOTWORDS)),
         "hotwords, closed": Situation(CLOSED, Knowledge(models["word"], None, HOTWORDS)),
+        "grammar": Situation(EXACT, Knowledge(grammar=GRAMMAR), SENTENCES),
+        "grammar at a price": Situation(LEFT_AT_A_PRICE, Knowledge(grammar=GRAMMAR), SENTENCES),
+        "grammar, closed, LM": Situation(
+            CLOSED, Knowledge(models["word"], grammar=GRAMMAR), SENTENCES
+        ),
+        "all": Situation(
+            LEFT_AT_A_PRICE, Knowledge(models["word"], ["ab", "b"], HOTWORDS, GRAMMAR), SENTENCES
+        ),
     }[name]
 
 
 SITUATIONS = (
     *("nothing", "open", "open, no <unk>", "closed", "closed, own lexicon", "closed, no LM"),
     *("open, own lexicon, no LM", "tokens", "hotwords alone", "hotwords and LM"),
-    "hotwords, closed",
+    *("hotwords, closed", "grammar", "grammar at a price", "grammar, closed, LM", "all"),
 )
 # Situations whose lexicon has words that `WORDS` lacks.
-OTHER_WORDS = ("closed, own lexicon", "closed, no LM", "open, own lexicon, no LM", "tokens")
+OTHER_WORDS = (
+    "closed, own lexicon",
+    "closed, no LM",
+    "open, own lexicon, no LM",
+    "tokens",
+    *("grammar", "grammar at a price", "grammar, closed, LM", "all"),
+)
 CASES = [
     (kind, name)
     for kind in TOKENIZERS
@@ -92,6 +110,9 @@ def test_equals_scoring_every_transcript(
             row = (acoustic + other, acoustic, other)
             expected[words] = max(row, expected.get(words, row))
     found = decoder_of(situation, tokenizer).decode(log_probs)
+    if not expected:  # no sentence is as short, or as long
+        assert [(one.tokens, one.score) for one in found] == [((), -math.inf)]
+        return
     by_words = {tuple(one.text.split()): one for one in found}
     assert by_words.keys() == expected.keys()
     for words, one in by_words.items():
@@ -237,3 +258,30 @@ class TestRefusals:
             BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, Knowledge(upper, ["ab", "a"]))
         with pytest.raises(DataError, match="model of tokens lacks the token ' ' and 2 more"):
             BeamDecoder(CHARACTERS, FRAME_S, BY_TOKENS, Knowledge(upper))
+
+
+def test_a_grammar_keeps_a_sentence_that_can_end_in_the_narrowest_beam() -> None:
+    config = BeamConfig(beam_width=1)
+    decoder = BeamDecoder(
+        CHARACTERS, FRAME_S, config, Knowledge(grammar=parse_grammar("$s = a [ab];"))
+    )
+    log_probs = undecided("a ?")
+    log_probs[-1] = np.log([0.1, *([1e-9] * (VOCAB_SIZE - 1))])
+    log_probs[-1, CHARACTERS.encode("a")] = math.log(0.9)
+    assert decoder.decode(log_probs)[0].text == "a"
+
+
+def test_what_no_sentence_says_costs_its_price_once() -> None:
+    grammar = parse_grammar("ab ab\nbb\n")
+    free = BeamDecoder(
+        CHARACTERS,
+        FRAME_S,
+        EXACT.model_copy(update={"off_grammar_score": -2.0}),
+        Knowledge(grammar=grammar),
+    )
+    for pattern, price in (("ab ab", 0.0), ("ab ba ba", -2.0), ("ab", -2.0), ("a", -2.0)):
+        best = free.decode(undecided(pattern))[0]
+        assert (best.text, best.lm_log_prob) == (pattern, price)
+    strict = BeamDecoder(CHARACTERS, FRAME_S, EXACT, Knowledge(grammar=grammar))
+    assert strict.decode(undecided("ab ?b"))[0].text == "ab ab"
+    assert strict.decode(undecided("ab ba"))[0].score == -math.inf

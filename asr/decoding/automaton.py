@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.errors import DataError
-from asr.lm.compiled import compiled
+from asr.lm.compiled import kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -51,7 +51,7 @@ class AutomatonTables(NamedTuple):
     is_final: Array
 
 
-@compiled
+@kernel
 def find_arc(tables: AutomatonTables, state: int, label: int) -> int:
     """State that `label` leads to from `state`, or -1."""
     low, high = int64(tables.first_arc[state]), int64(tables.first_arc[state + 1])

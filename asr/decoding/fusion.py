@@ -1,10 +1,10 @@
-"""What a beam search knows beside the sound: language model, vocabulary and hotwords (compiled).
+"""What a beam search knows beside the sound: language model, words and phrases (compiled).
 
 A token is the text it adds: perhaps the end of the word before (a space, or the mark of a piece
 that begins a word), characters, perhaps the end of its own word (a vocabulary of words). Characters
-walk the trie of the lexicon and the automaton of the hotwords, so that a word counts as itself
-however it is cut into tokens. While a word is open it costs what its best ending would cost as a
-unigram (look-ahead); when it closes, that is replaced by what the language model says.
+walk the trie of the lexicon and the automata of hotwords and grammar, so that a word counts as
+itself however it is cut into tokens. While a word is open it costs what its best ending would cost
+as a unigram (look-ahead); when it closes, that is replaced by what the language model says.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 import numpy.typing as npt
 
+from asr.decoding.automaton import AutomatonTables, find_arc
 from asr.lm.compiled import kernel
 from asr.lm.tables import NgramTables, advance
 
@@ -25,6 +27,8 @@ UNKNOWN_WORD = -1  # a lexicon node: left the trie
 NOT_A_WORD = -1  # a word id: nothing ends here
 NOT_IN_LM = -2  # a word id: a word of the lexicon that the language model does not have
 BOUNDARY = 0  # the label between words in hotwords
+
+OFF_GRAMMAR = -1  # a state of the grammar: no sentence begins like this
 
 NO_LM, WORD_LM, TOKEN_LM = 0, 1, 2
 
@@ -89,26 +93,30 @@ class Fusion(NamedTuple):
 
     Fields:
         is_active: Whether there is anything at all.
+        has_grammar: Whether there is a grammar.
         is_closed: Whether words outside the lexicon are impossible.
         lm_unit: NO_LM, WORD_LM or TOKEN_LM.
-        lm_weight, word_bonus, unknown_score: See `BeamConfig`.
+        lm_weight, word_bonus, unknown_score, off_grammar_score: See `BeamConfig`.
         most_gain: No extension by one token can raise the partial score by more, counted from
             finished words and hotwords.
         eos_id, token_ids: Of the language model; (vocab_size,) int64, with TOKEN_LM.
     """
 
     is_active: bool
+    has_grammar: bool
     is_closed: bool
     lm_unit: int
     lm_weight: float
     word_bonus: float
     unknown_score: float
+    off_grammar_score: float
     most_gain: float
     eos_id: int
     token_ids: Array
     spelling: Spelling
     lexicon: LexiconTables
     hotwords: HotwordTables
+    grammar: AutomatonTables
     ngrams: NgramTables
 
 
@@ -128,11 +136,43 @@ def find_label(trie: Trie, node: int, label: int) -> int:
 
 
 @kernel
-def is_complete(fusion: Fusion, lexicon_node: int) -> bool:
-    """Whether an utterance may end here: no word is open, or what is open is one."""
+def is_word(fusion: Fusion, lexicon_node: int) -> bool:
+    """Whether a word may end here: none is open, or what is open is one."""
     if not fusion.is_closed or lexicon_node == BETWEEN_WORDS:
         return True
     return lexicon_node > 0 and fusion.lexicon.word[lexicon_node] != NOT_A_WORD
+
+
+@kernel
+def is_complete(fusion: Fusion, lexicon_node: int, grammar_state: int) -> bool:
+    """Whether an utterance may end here."""
+    if not is_word(fusion, lexicon_node):
+        return False
+    if not fusion.has_grammar or fusion.off_grammar_score > -np.inf:
+        return True
+    if lexicon_node != BETWEEN_WORDS:
+        grammar_state = find_arc(fusion.grammar, grammar_state, BOUNDARY)
+    return grammar_state != OFF_GRAMMAR and fusion.grammar.is_final[grammar_state]
+
+
+@kernel
+def _leave_grammar(fusion: Fusion, target: Any) -> bool:
+    """Charge what no sentence of the grammar is; False where that is impossible."""
+    target.grammar_state = OFF_GRAMMAR
+    target.lm_score += fusion.off_grammar_score
+    return fusion.off_grammar_score > -np.inf
+
+
+@kernel
+def _follow_grammar(fusion: Fusion, target: Any, label: int) -> bool:
+    """Move the grammar by one label; False where nothing allows it."""
+    if not fusion.has_grammar or target.grammar_state == OFF_GRAMMAR:
+        return True
+    state = find_arc(fusion.grammar, target.grammar_state, label)
+    if state == OFF_GRAMMAR:
+        return _leave_grammar(fusion, target)
+    target.grammar_state = state
+    return True
 
 
 @kernel
@@ -164,7 +204,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
     node = int64(target.lexicon_node)
     if node == BETWEEN_WORDS:
         return True
-    if not is_complete(fusion, node):
+    if not is_word(fusion, node) or not _follow_grammar(fusion, target, BOUNDARY):
         return False
     word = int64(NOT_A_WORD) if node < 0 else int64(fusion.lexicon.word[node])
     target.lm_score += fusion.word_bonus
@@ -179,7 +219,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
 
 @kernel
 def _spell(fusion: Fusion, target: Any, token: int) -> bool:
-    """Walk the characters of a token; False where that leaves a closed vocabulary."""
+    """Walk the characters of a token; False where vocabulary or grammar do not allow them."""
     for index in range(fusion.spelling.first[token], fusion.spelling.first[token + 1]):
         label = fusion.spelling.labels[index]
         node = int64(target.lexicon_node)
@@ -188,6 +228,8 @@ def _spell(fusion: Fusion, target: Any, token: int) -> bool:
             if node < 0 and fusion.is_closed:
                 return False
             target.lexicon_node = node
+        if not _follow_grammar(fusion, target, label):
+            return False
         _hear(fusion.hotwords, target, label)
     return True
 
@@ -202,6 +244,7 @@ def extend(fusion: Fusion, source: Any, token: int, target: Any) -> bool:
     target.lm_score, target.lm_state = source.lm_score, source.lm_state
     target.lexicon_node = source.lexicon_node
     target.hot_score, target.hot_node = source.hot_score, source.hot_node
+    target.grammar_state = source.grammar_state
     target.partial = 0.0
     if not fusion.is_active:
         return True
@@ -223,6 +266,10 @@ def finish(fusion: Fusion, target: Any) -> bool:
     """Write into `partial` what a prefix scores as a whole utterance; False where it is none."""
     if not close_word(fusion, target):
         return False
+    if fusion.has_grammar and target.grammar_state != OFF_GRAMMAR:
+        is_sentence = fusion.grammar.is_final[target.grammar_state]
+        if not is_sentence and not _leave_grammar(fusion, target):
+            return False
     if fusion.lm_unit != NO_LM and fusion.eos_id >= 0:
         _ask_lm(fusion, target, fusion.eos_id)
     target.partial = target.lm_score + target.hot_score

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from asr.decoding.automaton import AutomatonTables
 from asr.decoding.fusion import (
     BOUNDARY,
     NO_LM,
@@ -18,6 +19,8 @@ from asr.decoding.fusion import (
     Spelling,
     find_label,
 )
+from asr.decoding.grammar import compile_grammar
+from asr.decoding.grammar_rules import Grammar
 from asr.decoding.hotwords import build_hotwords
 from asr.decoding.lexicon import build_lexicon, build_spelling, spell
 from asr.decoding.options import BeamConfig
@@ -39,11 +42,14 @@ class Knowledge:
         lm: N-gram language model of words or of tokens.
         lexicon: The words there are; by default those of a language model of words.
         hotwords: Bonus of phrases, natural log, for each time one is said as whole words.
+        grammar: Which sentences there are; all others are impossible, or cost the
+            `off_grammar_score` of the settings.
     """
 
     lm: NgramModel | None = None
     lexicon: Sequence[str] | None = None
     hotwords: Mapping[str, float] = field(default_factory=dict)
+    grammar: Grammar | None = None
 
 
 def build_fusion(
@@ -71,19 +77,23 @@ def build_fusion(
         unknown += unknown_score
     word_bonus = config.word_bonus if lm is not None else 0.0
     automaton = build_hotwords(hotwords, labels)
+    grammar = knowledge.grammar
     fusion = Fusion(
-        is_active=unit != NO_LM or has_words or bool(hotwords),
+        is_active=unit != NO_LM or has_words or bool(hotwords) or grammar is not None,
+        has_grammar=grammar is not None,
         is_closed=config.vocabulary == "closed",
         lm_unit=unit,
         lm_weight=config.lm_weight,
         word_bonus=word_bonus,
         unknown_score=unknown_score,
+        off_grammar_score=config.off_grammar_score,
         most_gain=_most_gain(word_bonus, unknown_score, automaton, spelling),
         eos_id=lm.eos_id if lm is not None else -1,
         token_ids=_token_ids(tokenizer, lm if unit == TOKEN_LM else None),
         spelling=spelling,
         lexicon=build_lexicon(words, labels, scores, unknown, word_bonus),
         hotwords=automaton,
+        grammar=_any_text() if grammar is None else compile_grammar(grammar, labels, BOUNDARY),
         ngrams=lm.tables if lm is not None else empty_tables(),
     )
     hot_node = max(0, find_label(automaton.trie, 0, BOUNDARY))
@@ -182,3 +192,9 @@ def _most_gain(
     most_labels = int(np.diff(spelling.first).max()) + 2
     most_hot = most_labels * float(hotwords.bonus.max()) + float(hotwords.partial.max())
     return 3 * max(word_bonus, 0.0) + 3 * max(unknown_score, 0.0) + most_hot
+
+
+def _any_text() -> AutomatonTables:
+    """Tables of the types of a grammar's, for a search without one."""
+    ints = np.zeros(2, np.int32)
+    return AutomatonTables(ints, ints[:1], ints[:1], np.ones(1, np.bool_))

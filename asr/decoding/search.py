@@ -241,7 +241,7 @@ def _add_entry(beam: Beam, arena: Arena, candidate: Any, log_probs: Array, index
     best = source.best_blank if is_repeat else max(source.best_blank, source.best_spoken)
     new.lm_score, new.lm_state = candidate.lm_score, candidate.lm_state
     new.hot_score, new.hot_node = candidate.hot_score, candidate.hot_node
-    new.lexicon_node = candidate.lexicon_node
+    new.lexicon_node, new.grammar_state = candidate.lexicon_node, candidate.grammar_state
     new.blank, new.best_blank = -np.inf, -np.inf
     new.spoken, new.total = candidate.spoken, candidate.spoken
     new.partial, new.rank = candidate.partial, candidate.rank
@@ -255,13 +255,14 @@ def _add_entry(beam: Beam, arena: Arena, candidate: Any, log_probs: Array, index
 
 @kernel
 def _best_complete(beam: Beam, fusion: Fusion) -> int:
-    """Entry with a place of its own: in a closed vocabulary, the best that may be the end."""
+    """Entry with a place of its own: where not all may be the end, the best that may."""
     row, num_entries, _ = beam.now
     found, best = -1, -np.inf
-    if fusion.is_closed:
+    if fusion.is_closed or fusion.has_grammar:
         for index in range(num_entries):
             entry = beam.entries[1 - row, index]
-            if entry.rank > best and is_complete(fusion, entry.lexicon_node):
+            is_end = is_complete(fusion, entry.lexicon_node, entry.grammar_state)
+            if entry.rank > best and is_end:
                 found, best = index, entry.rank
     return found
 

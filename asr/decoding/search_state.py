@@ -29,13 +29,14 @@ ROOT = 0
 CANDIDATES_PER_PREFIX = 4
 FIRST_CAPACITY = 4096
 
-# What language models, lexicon and hotwords know about a prefix; a function of its tokens alone.
+# What is known about a prefix beside the sound; a function of its tokens alone.
 KNOWLEDGE_FIELDS = [
     ("lm_score", np.float64),  # finished words and tokens, weighted
     ("hot_score", np.float64),  # finished hotwords
     ("lm_state", np.int64),
     ("lexicon_node", np.int32),  # 0 between words, NONE inside an unknown word
     ("hot_node", np.int32),
+    ("grammar_state", np.int32),  # NONE for what no sentence begins with
 ]
 
 # One prefix of the beam. `blank` and `spoken` sum its paths that end in a blank, and in its last
@@ -167,7 +168,7 @@ def begin(beam: Beam, arena: Arena, start: Start) -> None:
     first = beam.entries[0, 0]
     first.lm_score, first.hot_score = 0.0, 0.0
     first.lm_state, first.hot_node = start.lm_state, start.hot_node
-    first.lexicon_node, first.node = 0, ROOT
+    first.lexicon_node, first.grammar_state, first.node = 0, 0, ROOT
     first.blank, first.best_blank, first.total = 0.0, 0.0, 0.0
     first.spoken, first.best_spoken = -np.inf, -np.inf
     first.partial, first.rank = 0.0, 0.0
