@@ -381,16 +381,18 @@ def test_a_limit_of_tokens_cuts_as_a_threshold_does(
 
 @every_device
 @pytest.mark.parametrize("with_lm", [False, True])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("dtype", "width"), [(np.float32, 7), (np.float64, 31)])
 def test_a_batch_equals_its_utterances_alone_to_the_bit(
-    models: dict[str, NgramModel], dtype: type[Any], with_lm: bool, device: str
+    models: dict[str, NgramModel], dtype: type[Any], width: int, with_lm: bool, device: str
 ) -> None:
-    lengths = (17, 0, 1, 33, 16)
+    lengths = (17, 0, 1, 33, 16, *range(12, 30))
     utterances = [
         random_log_probs(seed, n, VOCAB_SIZE).astype(dtype) for seed, n in enumerate(lengths)
     ]
     lm = models["char3"] if with_lm else None
-    decoder = TensorBeamDecoder(CHARACTERS, FRAME_S, TensorBeamConfig(num_best=3), lm)
+    # Of odd width, so that values lie at other places of a vector than alone.
+    config = TensorBeamConfig(beam_width=width, num_best=7)
+    decoder = TensorBeamDecoder(CHARACTERS, FRAME_S, config, lm)
     alone = [decoder.decode_batch(*padded([one], device))[0] for one in utterances]
     for garbage in (math.nan, math.inf, -math.inf, 1e30, 0.0):
         assert decoder.decode_batch(*padded(utterances, device, garbage)) == alone

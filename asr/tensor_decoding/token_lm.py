@@ -129,7 +129,6 @@ def build_token_lm(
     link, backoff = tables.link.astype(np.int64), tables.backoff.astype(np.float64)
     link[0], backoff[0] = 0, 0.0
     is_state = (num_children > 0) | (backoff != 0)
-    is_state[0] = True
     next_state = link.copy()
     next_state[:num_inner][is_state] = np.flatnonzero(is_state)
     has_text = np.diff(spelling.first) > 0
