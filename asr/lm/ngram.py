@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.bulk import SENTENCE_BREAK, score_words, sum_words
+from asr.lm.bulk import SENTENCE_BREAK, score_words, sum_sentence, sum_words
 from asr.lm.tables import Array, NgramTables, advance, advance_in, freeze_tables, is_state
+from asr.lm.word_index import WordIndex, index_words
 
 __all__ = ["SENTENCE_BREAK", "NgramModel", "NgramTables", "advance"]
 
@@ -110,6 +111,26 @@ class NgramModel:
         log_probs = np.empty(ids.size)
         score_words(self.tables.ints, self.start_state, self.order - 1, ids, log_probs)
         return log_probs
+
+    @cached_property
+    def word_index(self) -> WordIndex:
+        """The vocabulary for compiled code; made when first asked for."""
+        return index_words(self.vocabulary)
+
+    def text_log_prob(self, text: str) -> float:
+        """Natural log-probability of one line of text and its end; as fast as text gets in.
+
+        Words are what ASCII white space separates; a line feed is white space like others.
+        """
+        letters = np.frombuffer(text.replace("\n", " ").encode(), np.uint8)
+        index, start_state = self._plain_word_index, self.start_state
+        return sum_sentence(
+            self.tables.ints, index, letters, start_state, self.order - 1, self.eos_id
+        )
+
+    @cached_property
+    def _plain_word_index(self) -> tuple[Array, Array, Array]:
+        return self.word_index[0], self.word_index[1], self.word_index[2]
 
     def sentence_log_prob(self, words: Sequence[str]) -> float:
         """Natural log-probability of a sentence and its end."""

@@ -13,6 +13,7 @@ from asr.errors import DataError
 from asr.lm.counting import refuse_marks, text_blocks
 from asr.lm.ngram import SENTENCE_BREAK, NgramModel
 from asr.lm.tables import Array
+from asr.lm.word_index import encode_text
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,6 @@ def measure_perplexity(model: NgramModel, paths: Sequence[Path]) -> Perplexity:
     return Perplexity(num_sentences, num_words, num_unknown, log_prob, unknown_log_prob)
 
 
-class _Ids(dict[bytes, int]):
-    def __missing__(self, word: bytes) -> int:
-        return -1
-
-
 def text_ids(model: NgramModel, paths: Sequence[Path]) -> Iterator[Array]:
     """Texts as ids for `NgramModel.score_ids`, a block at a time.
 
@@ -82,11 +78,8 @@ def text_ids(model: NgramModel, paths: Sequence[Path]) -> Iterator[Array]:
     Raises:
         DataError: A text cannot be read or holds a sentence mark.
     """
-    ids = _Ids((word.encode(), index) for index, word in enumerate(model.words))
-    ids[b"<s>"] = SENTENCE_BREAK
     for path in paths:
         for block, first_line in text_blocks(path):
             refuse_marks(path, block, first_line)
-            end = b" </s> <s> " if model.eos_id >= 0 else b" <s> "
-            tokens = block.replace(b"\n", end).split()
-            yield np.fromiter(map(ids.__getitem__, tokens), np.int64, len(tokens))
+            letters = np.frombuffer(block, np.uint8)
+            yield encode_text(model.word_index, letters, model.eos_id, SENTENCE_BREAK)
