@@ -447,6 +447,18 @@ def test_hashes_are_those_of_splitmix64(token: int, prefix: int) -> None:
     assert found & mask == mixed
 
 
+def test_hashes_of_all_short_prefixes_differ() -> None:
+    tokens, level = torch.arange(1, 61), torch.zeros(1, dtype=torch.int64)
+    found = [level]
+    for _ in range(3):
+        level = _grown_hash(level[:, None], tokens).flatten()
+        found.append(level)
+    hashes = torch.cat(found)
+    assert len(hashes) == 1 + 60 + 60**2 + 60**3
+    assert len(hashes.unique()) == len(hashes)
+    assert hashes[1:].abs().min() > 2  # the marks of the empty prefix and of none
+
+
 @given(left=st.floats(-800, 0) | st.just(-math.inf), right=st.floats(-800, 0) | st.just(-math.inf))
 def test_sums_of_probabilities(left: float, right: float) -> None:
     values = (torch.tensor([value], dtype=torch.float64) for value in (left, right))
