@@ -6,6 +6,7 @@ import gzip
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,10 @@ from lm_files import GOLDEN, assert_same_ngrams, ngrams_of, read_ngrams
 
 from asr.errors import AsrError, DataError
 from asr.lm.arpa import read_arpa
+from asr.lm.arpa_lines import parse_number
 from asr.lm.arpa_writing import write_arpa
 from asr.lm.files import read_model, write_model
+from asr.lm.trie import are_sorted, in_sorted
 
 GOOD = r"""a comment before the data
 
@@ -183,3 +186,86 @@ def test_a_name_that_says_nothing_is_refused(tmp_path: Path) -> None:
     model = read_arpa(write(tmp_path, GOOD))
     with pytest.raises(DataError, match="does not say what to write"):
         write_model(model, tmp_path / "lm.txt")
+
+
+NUMBER_TEXTS = [
+    "-1",
+    "-0.25",
+    "-1.",
+    "-.5",
+    "-1e-1",
+    "-2.5E0",
+    "-0",
+    "+0",
+    "-1_0",
+    "-0.1234567890123456789",
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 40), st.integers(1, 3))
+def test_plain_and_other_lines_read_the_same(data: st.DataObject, block: int, room: int) -> None:
+    """Whatever the numbers' spelling, the white space and where blocks of the file end."""
+    numbers, spaces = st.sampled_from(NUMBER_TEXTS), st.sampled_from([" ", "\t", "  ", " \r"])
+    lines, expected = [], {}
+    for words in [("<s>", "a"), ("a", "b"), ("b", "a"), ("b", "b")]:
+        fields = [data.draw(numbers), *words, *data.draw(st.lists(numbers, max_size=1))]
+        line = "".join(field + data.draw(spaces) for field in fields)
+        lines.append(data.draw(st.sampled_from(["", "\n", " \r\n"])) + line)
+        expected[words] = (float(fields[0]), 0.0)
+    text = GOOD.replace("-0.1 <s> a\n-0.2 a b", "\n".join(lines)).replace(" 2 = 2", " 2 = 4")
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asr.lm.arpa.BLOCK_BYTES", block)
+        patch.setattr("asr.lm.arpa.MAX_ROOM", room)
+        found = ngrams_of(read_arpa(write(Path(directory), text)))
+    bigrams = {ngram: values for ngram, values in found.items() if len(ngram) == 2}
+    assert_same_ngrams(bigrams, expected, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("-0.2 a", "expected a number and 2 words"),
+        ("-0.2 a b -1 -1", "expected a number and 2 words"),
+        ("-0.2 a c", "'c' is not among the unigrams"),
+        ("-0.2- a b", "cannot read a number"),
+        ("- a b", "cannot read a number"),
+        ("-.  a b", "cannot read a number"),
+        ("-0.2 a b -1x", "cannot read a number"),
+        ("0.2 a b", "not the logarithm of a probability"),
+        ("-0.2 a b 1000001", "not the logarithm of a back-off"),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 17, 1 << 22])
+def test_a_bad_line_among_plain_ones_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, problem: str, block: int
+) -> None:
+    monkeypatch.setattr("asr.lm.arpa.BLOCK_BYTES", block)
+    bigrams = ["-1 <s> a", "-1 <s> b", "", "-1 a a", line, "-1 b b", "-1 b a"]
+    text = GOOD.replace("-0.1 <s> a\n-0.2 a b", "\n".join(bigrams)).replace(" 2 = 2", " 2 = 6")
+    # The first bigram is on line 14.
+    with pytest.raises(DataError, match=f"line 18: .*{problem}"):
+        read_arpa(write(tmp_path, text))
+
+
+def test_numbers_are_read_as_python_reads_them() -> None:
+    generator = np.random.default_rng(3)
+    for _ in range(500):
+        value = generator.uniform(0, 10.0 ** generator.integers(-6, 6))
+        text = f"-{value:.{generator.integers(0, 9)}f}"
+        place, number = parse_number(np.frombuffer(text.encode() + b" ", np.uint8), 0)
+        assert (place, number) == (len(text), float(text))
+
+
+def test_rows_of_any_order_are_sorted_and_searched() -> None:
+    generator = np.random.default_rng(4)
+    for num_rows in (0, 1, 5, 60):
+        ids = generator.integers(0, 4, (num_rows, 3)).astype(np.int32)
+        in_order = sorted(map(tuple, ids.tolist()))
+        assert are_sorted(ids) == (list(map(tuple, ids.tolist())) == in_order)
+        in_rows = np.array(in_order, np.int32).reshape(-1, 3)
+        wanted = np.array(
+            [[a, b, c] for a in range(4) for b in range(4) for c in range(4)], np.int32
+        )
+        expected = [tuple(row) in set(in_order) for row in wanted.tolist()]
+        assert in_sorted(in_rows, wanted).tolist() == expected

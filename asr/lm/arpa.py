@@ -15,7 +15,6 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
@@ -23,8 +22,10 @@ from typing import IO, cast
 import numpy as np
 
 from asr.errors import DataError
+from asr.lm.arpa_lines import NgramLines, parse_lines, room_for
 from asr.lm.ngram import NgramModel
 from asr.lm.trie import DuplicateNgramError, OrderTable, model_from_tables
+from asr.lm.word_index import WordIndex, index_words
 
 LN_10 = math.log(10.0)
 MAX_ORDER = 32
@@ -34,6 +35,8 @@ BLOCK_BYTES = 1 << 22
 GZIP_MAGIC = b"\x1f\x8b"
 # SRILM writes -99 for a probability of 0; a value far beyond says the file is damaged.
 MIN_LOG10 = -1e6
+# N-grams read at a time.
+MAX_ROOM = 1 << 16
 COUNT_LINE = re.compile(rb"ngram\s+(\d{1,3})\s*=\s*(\d{1,18})")
 
 
@@ -47,6 +50,13 @@ class _Section:
     log_probs: array[float] = field(default_factory=lambda: array("f"))
     backoffs: array[float] = field(default_factory=lambda: array("f"))
     lines: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, room: NgramLines, num_ngrams: int, num_lines_before: int) -> None:
+        """Append the first n-grams of a room."""
+        self.ids.frombytes(room.ids[:num_ngrams].tobytes())
+        self.log_probs.frombytes(room.log_probs[:num_ngrams].tobytes())
+        self.backoffs.frombytes(room.backoffs[:num_ngrams].tobytes())
+        self.lines.frombytes((room.lines[:num_ngrams] + num_lines_before + 1).tobytes())
 
     def table(self) -> OrderTable:
         """The section as arrays in natural logarithms."""
@@ -84,7 +94,9 @@ class _ArpaReader:
         self._path = path
         self._line_number = 0
         self._ids: dict[bytes, int] = {}
-        self._lines = self._split_lines(stream)
+        self._stream = stream
+        # Whole lines, of which those from `_place` on are still to be read; then the next's begin.
+        self._text, self._place, self._rest = b"", 0, b""
 
     def read(self) -> NgramModel:
         sections = self._read_header()
@@ -102,21 +114,21 @@ class _ArpaReader:
             first, second = sorted(section.lines[row] for row in error.rows)
             raise self._error(f"the {error.order}-gram of line {first} again", second) from None
 
-    def _split_lines(self, stream: IO[bytes]) -> Iterator[bytes]:
-        """Lines without their ends; counts them in `_line_number`."""
-        rest = b""
-        while block := stream.read(BLOCK_BYTES):
-            lines = (rest + block).split(b"\n")
-            rest = lines.pop()
-            for line in lines:
-                self._line_number += 1
-                yield line
-            if len(rest) > MAX_LINE_BYTES:
-                self._line_number += 1
+    def _fill(self) -> bool:
+        """Take in the next lines, once all are read; False at the end of the file."""
+        self._place = 0
+        while block := self._stream.read(BLOCK_BYTES):
+            lines, line_feed, rest = block.rpartition(b"\n")
+            self._text = self._rest + lines + line_feed if line_feed else b""
+            self._rest = rest if line_feed else self._rest + rest
+            if len(self._rest) > MAX_LINE_BYTES:
+                self._line_number += self._text.count(b"\n") + 1
                 raise self._error(f"a line of more than {MAX_LINE_BYTES} bytes")
-        self._line_number += 1
-        if rest:
-            yield rest
+            if line_feed:
+                return True
+        self._text, self._rest = self._rest + b"\n" if self._rest else b"", b""
+        self._line_number += not self._text
+        return bool(self._text)
 
     def _error(self, problem: str, line: int | None = None) -> DataError:
         return DataError(
@@ -130,9 +142,13 @@ class _ArpaReader:
         Raises:
             DataError: There is none.
         """
-        for line in self._lines:
-            if stripped := line.strip():
-                return stripped
+        while self._place < len(self._text) or self._fill():
+            end = self._text.index(b"\n", self._place)
+            line = self._text[self._place : end].strip()
+            self._place = end + 1
+            self._line_number += 1
+            if line:
+                return line
         raise self._error("the file ends too early")
 
     def _read_header(self) -> list[_Section]:
@@ -152,7 +168,8 @@ class _ArpaReader:
 
     def _read_section(self, section: _Section) -> bytes:
         """Fill one section; returns the line after it, which begins with a backslash."""
-        while not (line := self._next_line()).startswith(b"\\"):
+        index = index_words(b"\n".join(self._ids)) if section.order > 1 else None
+        while not (line := self._next_section_line(section, index)).startswith(b"\\"):
             if len(section.lines) == section.num_announced:
                 raise self._error(
                     f"more {section.order}-grams than the {section.num_announced} announced"
@@ -168,6 +185,23 @@ class _ArpaReader:
                 "announced"
             )
         return line
+
+    def _next_section_line(self, section: _Section, index: WordIndex | None) -> bytes:
+        """The next line that is not plain; those before it go into the section."""
+        while index is not None:
+            if self._place == len(self._text) and not self._fill():
+                raise self._error("the file ends too early")
+            text = np.frombuffer(self._text, np.uint8)
+            num_left = section.num_announced - len(section.lines)
+            room = room_for(min(num_left, MAX_ROOM), section.order)
+            num_ngrams, num_lines, self._place = parse_lines(
+                index, text, self._place, MIN_LOG10, room
+            )
+            section.add(room, num_ngrams, self._line_number)
+            self._line_number += num_lines
+            if self._place < len(self._text) and num_ngrams < MAX_ROOM:
+                break
+        return self._next_line()
 
     def _read_ngram(self, line: bytes, section: _Section) -> None:
         order = section.order

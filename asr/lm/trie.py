@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import DataError
+from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel, freeze_model, unk_index
-from asr.lm.tables import Array, fill_links, tables_of_trie
+from asr.lm.tables import Array, fill_links, int64, tables_of_trie
 
 MAX_NODES = 2**31 - 2
 
@@ -99,22 +100,51 @@ def _with_prefixes(tables: Sequence[OrderTable]) -> list[OrderTable]:
 
 def _sort_order(ids: Array) -> Array:
     """Row order that sorts by the first word, then the second, and so on; stable."""
+    if are_sorted(ids):
+        return np.arange(len(ids))
     return np.lexsort(tuple(ids[:, column] for column in reversed(range(ids.shape[1]))))
 
 
 def _distinct_rows(ids: Array) -> Array:
-    ids = ids[_sort_order(ids)]
+    """The rows, each once, sorted."""
+    ids = ids if are_sorted(ids) else ids[_sort_order(ids)]
     return ids[np.concatenate([[True], (ids[1:] != ids[:-1]).any(axis=1)])] if len(ids) else ids
 
 
 def _contains(ids: Array, wanted: Array) -> Array:
-    """(num_wanted,) bool: whether each row of `wanted`, which are distinct, is one of `ids`."""
-    both = np.concatenate([ids, wanted])
-    order = _sort_order(both)
-    equal = np.concatenate([[False], (both[order][1:] == both[order][:-1]).all(axis=1)])
-    found = np.zeros(len(both), bool)
-    found[order] = equal
-    return found[len(ids) :]
+    """(num_wanted,) bool: whether each row of `wanted`, which is sorted, is one of `ids`."""
+    return in_sorted(ids if are_sorted(ids) else ids[_sort_order(ids)], wanted)
+
+
+@kernel
+def compare_rows(ids: Array, row: int, others: Array, other: int) -> int:
+    """Below 0, 0 or above 0 as a row comes before another, equals it or comes after it."""
+    for column in range(ids.shape[1]):
+        difference: int = int64(ids[row, column]) - int64(others[other, column])
+        if difference != 0:
+            return difference
+    return 0
+
+
+@kernel
+def are_sorted(ids: Array) -> bool:
+    """Whether no row comes before the row above it, as in the files of this project's writer."""
+    row = 1
+    while row < ids.shape[0] and compare_rows(ids, row - 1, ids, row) <= 0:
+        row += 1
+    return row >= ids.shape[0]
+
+
+@compiled
+def in_sorted(ids: Array, wanted: Array) -> Array:
+    """(num_wanted,) bool: whether each row is one of `ids`; both are sorted."""
+    found = np.zeros(wanted.shape[0], np.bool_)
+    row = 0
+    for index in range(wanted.shape[0]):
+        while row < ids.shape[0] and compare_rows(ids, row, wanted, index) < 0:
+            row += 1
+        found[index] = row < ids.shape[0] and compare_rows(ids, row, wanted, index) == 0
+    return found
 
 
 def _level(table: OrderTable, levels: Sequence[_Level]) -> _Level:
