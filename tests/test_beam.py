@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from asr.config import parse_options
 from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder
+from asr.decoding.calibration import Calibration
 from asr.decoding.search import kth_highest, log_add
 from asr.errors import ConfigError
 from asr.tokens import TokensConfig, build_tokenizer
@@ -115,9 +116,22 @@ def test_times_are_those_of_the_best_path(seed: int, num_frames: int) -> None:
     for word, (_, first, last) in zip(best.words, CHARACTERS.word_spans(best.tokens), strict=True):
         assert word.start_s == spans[first].start * FRAME_S
         assert word.end_s == spans[last - 1].end * FRAME_S
-        tokens = path[0][spans[first].start : spans[last - 1].end].tolist()
-        frames = log_probs[spans[first].start : spans[last - 1].end].tolist()
-        assert word.confidence == pytest.approx(reference.word_confidence(frames, tokens), rel=1e-5)
+
+
+def test_confidence_is_what_posterior_and_entropy_say() -> None:
+    # One frame of two words: "a" 0.7, "b" 0.3.
+    log_probs = np.full((1, VOCAB_SIZE), -np.inf)
+    log_probs[0, CHARACTERS.encode("a")[0]], log_probs[0, CHARACTERS.encode("b")[0]] = np.log(
+        [0.7, 0.3]
+    )
+    calibration = Calibration(bias=0.2, posterior_weight=0.8, entropy_weight=-0.3)
+    config = BeamConfig(num_best=2, calibration=calibration)
+    found = BeamDecoder(CHARACTERS, FRAME_S, config).decode(log_probs)
+    entropy = -0.7 * math.log(0.7) - 0.3 * math.log(0.3)
+    for one, text, odds in zip(found, "ab", (7 / 3, 3 / 7), strict=True):
+        log_odds = 0.2 + 0.8 * math.log(odds) - 0.3 * math.log(entropy)
+        assert one.text == text
+        assert one.words[0].confidence == pytest.approx(1 / (1 + math.exp(-log_odds)))
 
 
 def test_sums_paths_where_greedy_takes_one() -> None:

@@ -85,9 +85,9 @@ def test_collect_keeps_what_the_beam_needs() -> None:
     begin(beam, arena, Start(0, 0))
     a = child_node(arena, 0, 1)
     ab, _dropped = child_node(arena, a, 2), child_node(arena, a, 3)
-    record_a = add_record(arena, -1, 3, 0, 0.0)
-    add_record(arena, record_a, 6, 5, -1.0)
-    record_b = add_record(arena, record_a, 7, 4, -0.5)
+    record_a = add_record(arena, -1, 3, 0)
+    add_record(arena, record_a, 6, 5)
+    record_b = add_record(arena, record_a, 7, 4)
     entry = beam.entries[0, 0]
     entry["node"], entry["blank_record"] = ab, record_b
     smaller = collect(arena, beam)

@@ -15,6 +15,7 @@ from asr.decoding.beam_stream import BeamStream, Search
 from asr.decoding.checks import check_batch, check_log_probs
 from asr.decoding.knowledge import Knowledge, build_fusion
 from asr.decoding.options import BeamConfig
+from asr.decoding.reading import Script
 from asr.decoding.search import Pruning
 from asr.decoding.search_state import Workspace
 from asr.decoding.types import Hypothesis, LogProbs
@@ -28,10 +29,11 @@ MAX_SPARE_CAPACITY = 1 << 18
 class BeamDecoder:
     """Prefix beam search: time-synchronous, summing all paths of a prefix.
 
-    Keeps the prefixes with the best sum of acoustic log-probability and of what language model,
-    lexicon and hotwords say about them. Without pruning (a beam wider than there are prefixes,
-    thresholds `inf`) it is exact. Times and confidences are those of the best single path of the
-    hypothesis. Of equal scores the prefix that was in the beam first wins.
+    Keeps the prefixes with the best sum of acoustic log-probability and of what is known about them
+    beside the sound. Without pruning (a beam wider than there are prefixes, thresholds `inf`) it
+    is exact. Times are those of the best single path of the hypothesis; confidences weigh how
+    much of the beam agrees and how decided the model was. Of equal scores the prefix that was in
+    the beam first wins.
 
     Args:
         tokenizer: The one the model was trained with; index 0 is the blank.
@@ -60,7 +62,8 @@ class BeamDecoder:
         config = config or BeamConfig()
         pruning = Pruning(config.beam_width, config.beam_threshold, config.token_threshold)
         fusion, start = build_fusion(tokenizer, config, knowledge or Knowledge())
-        self._search = Search(tokenizer, frame_s, pruning, fusion, start, config.num_best)
+        script = Script(tokenizer, frame_s, fusion.spelling, config.calibration)
+        self._search = Search(script, pruning, fusion, start, config.num_best)
         self._num_threads = config.num_threads or os.cpu_count() or 1
         self._spare: list[
             Workspace
@@ -87,7 +90,7 @@ class BeamDecoder:
         self, log_probs: LogProbs, lengths: Sequence[int] | npt.NDArray[np.integer[Any]]
     ) -> list[list[Hypothesis]]:
         """Decode a padded batch in parallel threads; see `Decoder.decode_batch`."""
-        vocab_size = len(self._search.tokenizer.vocab)
+        vocab_size = len(self._search.script.tokenizer.vocab)
         counts = check_batch(log_probs, lengths, vocab_size)
         alone = [one[:count] for one, count in zip(log_probs, counts, strict=True)]
         return self.decode_list(alone)
@@ -102,7 +105,7 @@ class BeamDecoder:
             DataError: As `decode`.
         """
         for one in log_probs:
-            check_log_probs(one, len(self._search.tokenizer.vocab))
+            check_log_probs(one, len(self._search.script.tokenizer.vocab))
         num_threads = min(self._num_threads, len(log_probs))
         if num_threads <= 1:
             return [self.decode(one) for one in log_probs]

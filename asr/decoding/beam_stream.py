@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.checks import CHUNK_FRAMES, check_log_probs
+from asr.decoding.confidence import frame_entropies
 from asr.decoding.fusion import Fusion
+from asr.decoding.reading import FinalBeam, Script, read_hypotheses
 from asr.decoding.search import Pruning, advance_frames, finish_all
-from asr.decoding.search_state import Start, Workspace, begin, collect, new_workspace, trace
-from asr.decoding.types import Hypothesis, LogProbs, Word
+from asr.decoding.search_state import (
+    Start,
+    Workspace,
+    begin,
+    collect,
+    new_workspace,
+)
+from asr.decoding.types import Hypothesis, LogProbs
 from asr.errors import DataError
-from asr.tokens import Tokenizer
 
 Array = npt.NDArray[Any]
 
@@ -25,8 +31,7 @@ Array = npt.NDArray[Any]
 class Search:
     """What all utterances of a decoder share; see `BeamDecoder`."""
 
-    tokenizer: Tokenizer
-    frame_s: float
+    script: Script
     pruning: Pruning
     fusion: Fusion
     start: Start
@@ -34,7 +39,7 @@ class Search:
 
     def new_workspace(self) -> Workspace:
         """Room for one utterance."""
-        return new_workspace(self.pruning.beam_width, len(self.tokenizer.vocab))
+        return new_workspace(self.pruning.beam_width, len(self.script.tokenizer.vocab))
 
 
 class BeamStream:
@@ -47,6 +52,7 @@ class BeamStream:
         self._search = search
         self._beam, self._arena = workspace or search.new_workspace()
         begin(self._beam, self._arena, search.start)
+        self._entropies = [np.empty(0, np.float32)]
         self._is_finished = False
 
     @property
@@ -70,7 +76,7 @@ class BeamStream:
         """
         if self._is_finished:
             raise DataError("the stream is finished", hint="begin another with decoder.stream()")
-        check_log_probs(log_probs, len(self._search.tokenizer.vocab))
+        check_log_probs(log_probs, len(self._search.script.tokenizer.vocab))
         for first in range(0, len(log_probs), CHUNK_FRAMES):
             chunk = log_probs[first : first + CHUNK_FRAMES]
             self._accept(np.ascontiguousarray(chunk, dtype=np.float64))
@@ -89,6 +95,7 @@ class BeamStream:
         return self._hypotheses(self._search.num_best)
 
     def _accept(self, chunk: Array) -> None:
+        self._entropies.append(frame_entropies(chunk))
         search, done = self._search, 0
         while True:
             done += advance_frames(
@@ -103,36 +110,6 @@ class BeamStream:
         entries = self._beam.entries[row, :num_entries].copy()
         if finish_all(self._search.fusion, entries) == 0:
             return [Hypothesis((), (), (), -math.inf, 0.0, -math.inf)]
-        found: dict[tuple[str, ...], Hypothesis] = {}
-        for one in self._best_first(entries):
-            words = tuple(word.text for word in one.words)
-            found.setdefault(words, one)
-            if len(found) == num_best:
-                break
-        return list(found.values())
-
-    def _best_first(self, entries: Array) -> Iterator[Hypothesis]:
-        for index in np.argsort(-entries["rank"], kind="stable"):
-            entry = entries[index]
-            if entry["rank"] == -math.inf:
-                return
-            yield self._hypothesis(entry)
-
-    def _hypothesis(self, entry: Any) -> Hypothesis:
-        arrays = trace(self._arena, entry, self.num_frames)
-        tokens, starts, ends, peaks = (array.tolist() for array in arrays)
-        acoustic_log_prob, lm_log_prob = float(entry["total"]), float(entry["partial"])
-        frame_s = self._search.frame_s
-        words = tuple(
-            Word(
-                text=text,
-                start_s=starts[first] * frame_s,
-                end_s=ends[last - 1] * frame_s,
-                confidence=min(1.0, math.exp(sum(peaks[first:last]) / (last - first))),
-            )
-            for text, first, last in self._search.tokenizer.word_spans(tokens)
-        )
-        score = acoustic_log_prob + lm_log_prob
-        return Hypothesis(
-            tuple(tokens), tuple(starts), words, acoustic_log_prob, lm_log_prob, score
-        )
+        entries = entries[np.argsort(-entries["rank"], kind="stable")]
+        final = FinalBeam(self._arena, entries, np.concatenate(self._entropies))
+        return read_hypotheses(self._search.script, final, num_best)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from asr.config import Options
+from asr.decoding.calibration import Calibration
 
 
 class BeamConfig(Options):
@@ -28,6 +29,7 @@ class BeamConfig(Options):
             have; beside what the language model gives `<unk>`, where it has it.
         off_grammar_score: Added to what no sentence of the grammar begins with, from the first
             character that leaves it; `-inf` allows nothing but sentences of the grammar.
+        calibration: From what is known of words to their confidence.
         num_threads: For batches; 0 for as many as there are processors.
     """
 
@@ -41,4 +43,5 @@ class BeamConfig(Options):
     vocabulary: Literal["open", "closed"] = "open"
     unknown_score: float = Field(default=-10.0, allow_inf_nan=False)
     off_grammar_score: float = Field(default=float("-inf"), le=0)
+    calibration: Calibration = Calibration()
     num_threads: int = Field(default=0, ge=0)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -24,7 +23,6 @@ from asr.decoding.search_state import NONE, Arena, Beam, add_record, child_node
 from asr.lm.compiled import kernel
 
 Array = npt.NDArray[Any]
-float32: Any = numba.float32
 
 # exp(-38) is less than half of what a float64 near 1 can tell apart.
 NEGLIGIBLE = -38.0
@@ -70,14 +68,12 @@ def _stay(old: Any, new: Any, log_probs: Array, token: int, frame: int) -> None:
     new.blank = old.total + log_probs[BLANK]
     new.spoken = old.spoken + log_probs[token]
     new.best_spoken = old.best_spoken + log_probs[token]
-    new.spoken_peak = max(old.spoken_peak, float32(log_probs[token]))
     new.extended_from = NONE
     if old.best_blank >= old.best_spoken:
         new.best_blank = old.best_blank + log_probs[BLANK]
     else:
         new.best_blank = old.best_spoken + log_probs[BLANK]
         new.blank_record, new.blank_end = old.spoken_record, frame
-        new.blank_peak = old.spoken_peak
 
 
 @kernel
@@ -88,7 +84,6 @@ def _join(source: Any, new: Any, log_prob: float, is_repeat: bool, index: int) -
     best = source.best_blank if is_repeat else max(source.best_blank, source.best_spoken)
     if best + log_prob > new.best_spoken:
         new.best_spoken = best + log_prob
-        new.spoken_peak = float32(log_prob)
         new.extended_from = index
 
 
@@ -225,10 +220,8 @@ def _grow_all(
 def _record(arena: Arena, source: Any, is_repeat: bool, frame: int) -> int:
     """Record of a token that begins in `frame` after the best path of `source`."""
     if is_repeat or source.best_blank >= source.best_spoken:
-        return add_record(
-            arena, source.blank_record, frame, source.blank_end, float32(source.blank_peak)
-        )
-    return add_record(arena, source.spoken_record, frame, frame, float32(source.spoken_peak))
+        return add_record(arena, source.blank_record, frame, source.blank_end)
+    return add_record(arena, source.spoken_record, frame, frame)
 
 
 @kernel
@@ -248,9 +241,7 @@ def _add_entry(beam: Beam, arena: Arena, candidate: Any, log_probs: Array, index
     new.best_spoken = best + log_probs[token]
     new.node = child_node(arena, source.node, token)
     new.spoken_record = _record(arena, source, is_repeat, frame)
-    new.blank_record, new.blank_end, new.blank_peak = NONE, 0, float32(0)
-    new.spoken_peak = float32(log_probs[token])
-    new.extended_from = NONE
+    new.blank_record, new.blank_end, new.extended_from = NONE, 0, NONE
 
 
 @kernel

@@ -21,7 +21,6 @@ from asr.lm.compiled import compiled, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
-float32: Any = numba.float32
 
 NONE = -1
 ROOT = 0
@@ -42,7 +41,7 @@ KNOWLEDGE_FIELDS = [
 # One prefix of the beam. `blank` and `spoken` sum its paths that end in a blank, and in its last
 # token, `total` both, `rank` adds what is known beside the sound (`partial`). `best_blank` and
 # `best_spoken` are the best of the paths, whose times the rest describes: the record of the last
-# token, the frame after its run and the highest log-posterior in it.
+# token and the frame after its run.
 ENTRY = np.dtype(
     [
         *KNOWLEDGE_FIELDS,
@@ -57,8 +56,6 @@ ENTRY = np.dtype(
         ("blank_record", np.int32),
         ("spoken_record", np.int32),
         ("blank_end", np.int32),
-        ("blank_peak", np.float32),
-        ("spoken_peak", np.float32),
         ("extended_from", np.int32),  # entry whose extension is the best spoken path; or NONE
     ],
     align=True,
@@ -93,7 +90,6 @@ class Arena(NamedTuple):
         slots: (power of two ≥ 2 × capacity,) int32, nodes by hash of parent and token; or NONE.
         record_parent, record_start, record_end: (capacity,) int32, of each record: the record of
             the token before, the first frame, and one past the last frame of the token before.
-        record_peak: (capacity,) float32, highest log-posterior in the run of the token before.
         used: (2,) int64, numbers of nodes and of records.
     """
 
@@ -104,7 +100,6 @@ class Arena(NamedTuple):
     record_parent: Array
     record_start: Array
     record_end: Array
-    record_peak: Array
     used: Array
 
 
@@ -144,8 +139,7 @@ def new_arena(capacity: int) -> Arena:
     token[ROOT], entry[ROOT] = BLANK, 0
     slots = np.full(num_slots, NONE, np.int32)
     used = np.array([1, 0], np.int64)
-    peak = np.zeros(capacity, np.float32)
-    return Arena(parent, token, entry, slots, record_parent, start, end, peak, used)
+    return Arena(parent, token, entry, slots, record_parent, start, end, used)
 
 
 def new_workspace(beam_width: int, vocab_size: int) -> Workspace:
@@ -173,7 +167,7 @@ def begin(beam: Beam, arena: Arena, start: Start) -> None:
     first.spoken, first.best_spoken = -np.inf, -np.inf
     first.partial, first.rank = 0.0, 0.0
     first.blank_record, first.spoken_record, first.extended_from = NONE, NONE, NONE
-    first.blank_end, first.blank_peak, first.spoken_peak = 0, float32(0), float32(0)
+    first.blank_end = 0
     arena.slots[:] = NONE
     arena.used[0], arena.used[1] = 1, 0
     arena.entry[ROOT] = 0
@@ -209,12 +203,12 @@ def child_node(arena: Arena, parent: int, token: int) -> int:
 
 
 @kernel
-def add_record(arena: Arena, parent: int, start: int, end: int, peak: float) -> int:
+def add_record(arena: Arena, parent: int, start: int, end: int) -> int:
     """A record of a token that begins in frame `start`, after the one of `parent`."""
     new: int = arena.used[1]
     arena.used[1] = new + 1
-    arena.record_parent[new], arena.record_start[new] = parent, start
-    arena.record_end[new], arena.record_peak[new] = end, peak
+    arena.record_parent[new] = parent
+    arena.record_start[new], arena.record_end[new] = start, end
     return new
 
 
@@ -268,7 +262,6 @@ def _collect_records(arena: Arena, target: Arena, entries: Array) -> None:
             target.record_parent[new] = NONE if parent == NONE else number[parent]
             target.record_start[new] = arena.record_start[record]
             target.record_end[new] = arena.record_end[record]
-            target.record_peak[new] = arena.record_peak[record]
     for index in range(entries.size):
         entries[index].blank_record = number[entries[index].blank_record]
         entries[index].spoken_record = number[entries[index].spoken_record]
@@ -295,24 +288,34 @@ def collect(arena: Arena, beam: Beam) -> Arena:
 
 
 @compiled
-def trace(arena: Arena, entry: Any, num_frames: int) -> tuple[Array, Array, Array, Array]:
-    """Tokens of a prefix, and of each on the best path: first frame, end, highest log-posterior."""
-    num_tokens = 0
-    node = int64(entry.node)
-    while node != ROOT:
-        num_tokens += 1
-        node = int64(arena.parent[node])
-    tokens, starts = np.empty(num_tokens, np.int32), np.empty(num_tokens, np.int32)
-    ends, peaks = np.empty(num_tokens, np.int32), np.empty(num_tokens, np.float32)
+def trace(arena: Arena, entry: Any, num_frames: int) -> tuple[Array, Array, Array]:
+    """Tokens of a prefix, and of each on the best path: first frame, and one past its last."""
+    tokens = trace_tokens(arena, np.array([entry.node]))[0]
+    starts, ends = np.empty(tokens.size, np.int32), np.empty(tokens.size, np.int32)
     if entry.best_blank >= entry.best_spoken:
-        record, end, peak = int64(entry.blank_record), entry.blank_end, entry.blank_peak
+        record, end = int64(entry.blank_record), entry.blank_end
     else:
-        record, end, peak = int64(entry.spoken_record), np.int32(num_frames), entry.spoken_peak
-    node = int64(entry.node)
-    for index in range(num_tokens - 1, -1, -1):
-        tokens[index], starts[index] = arena.token[node], arena.record_start[record]
-        ends[index], peaks[index] = end, peak
-        end, peak = arena.record_end[record], arena.record_peak[record]
-        node = int64(arena.parent[node])
+        record, end = int64(entry.spoken_record), np.int32(num_frames)
+    for index in range(tokens.size - 1, -1, -1):
+        starts[index], ends[index] = arena.record_start[record], end
+        end = arena.record_end[record]
         record = int64(arena.record_parent[record])
-    return tokens, starts, ends, peaks
+    return tokens, starts, ends
+
+
+@compiled
+def trace_tokens(arena: Arena, nodes: Array) -> tuple[Array, Array]:
+    """Tokens of some prefixes, one after the other, and where each begins and the last one ends."""
+    first = np.zeros(nodes.size + 1, np.int64)
+    for index in range(nodes.size):
+        node, depth = int64(nodes[index]), 0
+        while node != ROOT:
+            node, depth = int64(arena.parent[node]), depth + 1
+        first[index + 1] = first[index] + depth
+    tokens = np.empty(first[-1], np.int32)
+    for index in range(nodes.size):
+        node = int64(nodes[index])
+        for place in range(first[index + 1] - 1, first[index] - 1, -1):
+            tokens[place] = arena.token[node]
+            node = int64(arena.parent[node])
+    return tokens, first

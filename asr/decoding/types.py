@@ -21,8 +21,9 @@ class Word:
         text: The word as the tokenizer spells it.
         start_s: Start of the frame where its first token begins, seconds from the first frame.
         end_s: End of the last frame of its last token; more than `start_s`.
-        confidence: Geometric mean of the posteriors of its tokens, in [0, 1]; uncalibrated (CTC
-            posteriors are too sure of themselves).
+        confidence: Probability that it is right, in [0, 1]: of a beam search by its `Calibration`;
+            of greedy decoding the geometric mean of the posteriors of its tokens, uncalibrated
+            (CTC posteriors are too sure of themselves).
     """
 
     text: str
