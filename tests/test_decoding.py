@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Hypothesis, LogProbs
 from asr.errors import ConfigError, DataError
+from asr.tensor_decoding import TensorBeamConfig, TensorBeamDecoder
 from asr.tokens import Tokenizer, TokensConfig, build_tokenizer
 
 FRAME_S = 0.04
@@ -26,6 +27,10 @@ DECODERS: dict[str, Callable[[Tokenizer], Decoder]] = {
     "greedy": lambda tokenizer: GreedyDecoder(tokenizer, FRAME_S),
     "beam": lambda tokenizer: BeamDecoder(tokenizer, FRAME_S),
     "wide": lambda tokenizer: BeamDecoder(tokenizer, FRAME_S, BeamConfig(num_best=9)),
+    "tensor": lambda tokenizer: TensorBeamDecoder(tokenizer, FRAME_S),
+    "tensor wide": lambda tokenizer: TensorBeamDecoder(
+        tokenizer, FRAME_S, TensorBeamConfig(num_best=9)
+    ),
 }
 
 every_decoder = pytest.mark.parametrize("make", DECODERS.values(), ids=DECODERS)

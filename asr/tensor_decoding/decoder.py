@@ -53,9 +53,9 @@ class TensorBeamDecoder:
     """Prefix beam search with tensors, on any device; see the module.
 
     Gives what `BeamDecoder` gives with the same settings and the same language model of tokens, or
-    none: tokens, times, and scores within 1e-9. Where ranks differ by less than rounding, about
-    1e-12, either prefix may be the better one; of equal ranks the one that was in the beam first
-    is, as there.
+    none: tokens, times, and scores within 1e-9; its confidences are worked out as in greedy
+    decoding. Where ranks differ by less than rounding, about 1e-12, either prefix may be the better
+    one; of equal ranks the one that was in the beam first is, as there.
 
     Args:
         tokenizer: The one the model was trained with; index 0 is the blank.
