@@ -16,10 +16,11 @@ from lm_files import GOLDEN, LN_10, assert_same_ngrams, ngrams_of, read_golden_q
 from asr.errors import DataError
 from asr.lm.arpa import read_arpa
 from asr.lm.kneser_ney import BuildOptions, build_model
-from asr.lm.mixing import adapt, best_weights, interpolate, maximise
+from asr.lm.mixing import adapt, best_weights, interpolate_models, maximise
 from asr.lm.ngram import NgramModel
 from asr.lm.perplexity import measure_perplexity
 from asr.lm.pruning import prune
+from asr.lm.trie import merged_rows
 
 HELDOUT = GOLDEN / "heldout.txt"
 GOLDEN_MODEL = read_arpa(GOLDEN / "commands.o3.arpa")
@@ -87,7 +88,7 @@ class TestPerplexity:
 
 class TestInterpolate:
     def test_listed_ngrams_get_the_weighted_mean(self, pair: tuple[NgramModel, NgramModel]) -> None:
-        mixed = interpolate(pair, [0.3, 0.7])
+        mixed = interpolate_models(pair, [0.3, 0.7])
         listed = {ngram for model in pair for ngram in ngrams_of(model) if ngram[0] == "<s>"}
         assert mixed.order == 3
         for ngram in sorted(listed - {("<s>",)}):
@@ -97,7 +98,7 @@ class TestInterpolate:
             )
 
     def test_every_history_adds_up_to_one(self, pair: tuple[NgramModel, NgramModel]) -> None:
-        mixed = interpolate(pair, [0.3, 0.7])
+        mixed = interpolate_models(pair, [0.3, 0.7])
         assert sorted(mixed.words) == sorted(["<s>", "</s>", "<unk>", "a", "b", "c", "d"])
         words = [word for word in mixed.words if word != "<s>"]
         for history in [(), *product("abcd", repeat=1), *product("abcd", repeat=2)]:
@@ -105,13 +106,13 @@ class TestInterpolate:
             assert total == pytest.approx(1.0, abs=1e-4)
 
     def test_a_model_mixed_with_itself_is_the_same(self) -> None:
-        mixed = interpolate([GOLDEN_MODEL, GOLDEN_MODEL], [0.25, 0.75])
+        mixed = interpolate_models([GOLDEN_MODEL, GOLDEN_MODEL], [0.25, 0.75])
         assert_same_ngrams(ngrams_of(mixed), ngrams_of(GOLDEN_MODEL), 1e-3)
 
     def test_all_weight_on_one_model_keeps_its_probabilities(
         self, pair: tuple[NgramModel, NgramModel]
     ) -> None:
-        mixed = interpolate(pair, [1.0, 0.0])
+        mixed = interpolate_models(pair, [1.0, 0.0])
         for history in product("abc", repeat=2):
             for word in ("a", "b", "c", "</s>", "<unk>"):
                 assert prob(mixed, history, word) == pytest.approx(
@@ -123,7 +124,7 @@ class TestInterpolate:
         self, pair: tuple[NgramModel, NgramModel], weights: list[float]
     ) -> None:
         with pytest.raises(DataError, match="2 models with weights"):
-            interpolate(pair, weights)
+            interpolate_models(pair, weights)
 
 
 class TestWeights:
@@ -148,7 +149,7 @@ class TestWeights:
         weights = best_weights(pair, [tmp_path / "held"])
         assert weights[1] > 0.9
         mixtures = [
-            measure_perplexity(interpolate(pair, [1 - w, w]), [tmp_path / "held"])
+            measure_perplexity(interpolate_models(pair, [1 - w, w]), [tmp_path / "held"])
             for w in (weights[1], weights[1] - 0.2, 0.5)
         ]
         assert mixtures[0].excluding_unknown < min(m.excluding_unknown for m in mixtures[1:])
@@ -233,3 +234,23 @@ def test_perplexity_of_certainty(tmp_path: Path) -> None:
     found = measure_perplexity(read_arpa(arpa), [tmp_path / "text"])
     assert found.including_unknown == pytest.approx(10**0.5)
     assert found.log_prob == pytest.approx(-5 * 0.5 * LN_10)
+
+
+def test_distinct_rows_of_parts_are_merged_sorted() -> None:
+    generator = np.random.default_rng(0)
+    every = np.array(list(product(range(4), repeat=3)), np.int32)
+    for sizes in [(0,), (9,), (20, 0), (0, 20), (30, 30, 30), (64, 5)]:
+        parts = [generator.permutation(every)[:size] for size in sizes]
+        expected = sorted({tuple(row) for part in parts for row in part.tolist()})
+        assert list(map(tuple, merged_rows(parts).tolist())) == expected
+
+
+def test_three_models_of_different_orders(pair: tuple[NgramModel, NgramModel]) -> None:
+    models, weights = [pair[1], GOLDEN_MODEL, pair[0]], [0.2, 0.3, 0.5]
+    mixed = interpolate_models(models, weights)
+    assert mixed.order == 3
+    listed = {n for m in models for n in ngrams_of(m) if n[0] == "<s>" and len(n) > 1}
+    for ngram in sorted(listed):
+        history, word = ngram[1:-1], ngram[-1]
+        parts = [weight * prob(m, history, word) for m, weight in zip(models, weights, strict=True)]
+        assert prob(mixed, history, word) == pytest.approx(sum(parts), rel=1e-4)

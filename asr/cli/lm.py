@@ -105,7 +105,7 @@ def interpolate(
     """Mix models into one, with given weights or those that suit a text."""
     from asr.lm.files import check_model_name, read_model, write_model
     from asr.lm.mixing import best_weights
-    from asr.lm.mixing import interpolate as mix
+    from asr.lm.mixing import interpolate_models as mix
 
     check_model_name(output)
     if (weights is None) == (not tune):

@@ -3,7 +3,7 @@
 `asr.lm` itself holds the protocol only, so that importing it costs nothing. The rest, by module:
 `ngram` (`NgramModel`, `advance`), `arpa` (`read_arpa`, `write_arpa`), `binary` (`read_binary`,
 `write_binary`), `files` (either, by content), `kneser_ney` (`build_model`), `perplexity`, `mixing`
-(`interpolate`, `adapt`) and `pruning`.
+(`interpolate_models`, `adapt`) and `pruning`.
 """
 
 from asr.lm.protocol import LanguageModel, ZeroLM

@@ -23,7 +23,7 @@ from asr.lm.ngram import BOS, UNK, UNK_NAMES, NgramModel
 from asr.lm.perplexity import text_ids
 from asr.lm.renormalising import order_rows, with_backoffs
 from asr.lm.tables import Array, NgramTables, advance
-from asr.lm.trie import OrderTable
+from asr.lm.trie import OrderTable, merged_rows
 
 EM_TOLERANCE = 1e-7
 MAX_EM_ROUNDS = 1000
@@ -31,8 +31,15 @@ MAX_EM_ROUNDS = 1000
 SMALLEST_PROB = 1e-99
 
 
-def interpolate(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
-    """Mix models.
+def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
+    """Mix models into one that is queried like any other.
+
+    Exact, but for rounding to float32: the probability of every n-gram that at least one model
+    lists, which is the weighted mean of what the models give it, and the sum of 1 over the words
+    after every history. Elsewhere it is an approximation: after a history h, a word v that no model
+    lists there gets back-off(h) p(v | h without its first word) of the *mixture*, while the mean of
+    the models would back off in each of them with its own weight. The two agree where one model
+    has all the weight, and where the models list the same n-grams with proportional remainders.
 
     Args:
         models: At least one; their orders may differ.
@@ -50,13 +57,19 @@ def interpolate(models: Sequence[NgramModel], weights: Sequence[float]) -> Ngram
     words = list(dict.fromkeys(_name(word) for model in models for word in model.words))
     ids = {word: index for index, word in enumerate(words)}
     # (num_words of a model,) id in the mixture; and (num_words of the mixture,) id in the model.
-    to_mixture = [np.array([ids[_name(word)] for word in model.words]) for model in models]
-    to_models = [np.full(len(words), -1, np.int64) for _ in models]
+    to_mixture = [
+        np.array([ids[_name(word)] for word in model.words], np.int32) for model in models
+    ]
+    to_models = [np.full(len(words), -1, np.int32) for _ in models]
     for there, back in zip(to_mixture, to_models, strict=True):
         back[there] = np.arange(there.size)
+    rows_of_models = [
+        [there[rows] for rows in order_rows(model)]
+        for model, there in zip(models, to_mixture, strict=True)
+    ]
     tables = []
     for order in range(1, max(model.order for model in models) + 1):
-        rows = np.unique(_listed(models, to_mixture, order), axis=0)
+        rows = merged_rows([listed[order - 1] for listed in rows_of_models if len(listed) >= order])
         probs = np.zeros(len(rows))
         for model, weight, back in zip(models, weights, to_models, strict=True):
             log_probs = ending_log_probs(model.tables, back[rows])
@@ -64,22 +77,12 @@ def interpolate(models: Sequence[NgramModel], weights: Sequence[float]) -> Ngram
         if order == 1 and BOS in ids:
             probs[ids[BOS]] = 1.0
         log_probs = np.log(np.maximum(probs, SMALLEST_PROB)).astype(np.float32)
-        tables.append(OrderTable(rows.astype(np.int32), log_probs, np.zeros(len(rows), np.float32)))
+        tables.append(OrderTable(rows, log_probs, np.zeros(len(rows), np.float32)))
     return with_backoffs([word.encode() for word in words], tables)
 
 
 def _name(word: str) -> str:
     return UNK if word in UNK_NAMES else word
-
-
-def _listed(models: Sequence[NgramModel], to_mixture: Sequence[Array], order: int) -> Array:
-    return np.concatenate(
-        [
-            there[order_rows(model)[order - 1]]
-            for model, there in zip(models, to_mixture, strict=True)
-            if model.order >= order
-        ]
-    )
 
 
 @compiled
@@ -144,4 +147,4 @@ def adapt(base: NgramModel, paths: Sequence[Path], weight: float = 0.5) -> Ngram
         DataError: A text cannot be read, or the weight is out of range.
     """
     own = build_model(paths, BuildOptions(order=min(base.order, 16))).model
-    return interpolate([base, own], [1.0 - weight, weight])
+    return interpolate_models([base, own], [1.0 - weight, weight])

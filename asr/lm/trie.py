@@ -111,6 +111,18 @@ def _distinct_rows(ids: Array) -> Array:
     return ids[np.concatenate([[True], (ids[1:] != ids[:-1]).any(axis=1)])] if len(ids) else ids
 
 
+def merged_rows(parts: Sequence[Array]) -> Array:
+    """The distinct rows of all parts, sorted; each part is (num_rows, order) of distinct rows."""
+    merged = parts[0][_sort_order(parts[0])]
+    for part in parts[1:]:
+        ids = part[_sort_order(part)]
+        new = ids[~in_sorted(merged, ids)]
+        if len(new):
+            merged = np.concatenate([merged, new])
+            merged = merged[_sort_order(merged)]
+    return merged
+
+
 def _contains(ids: Array, wanted: Array) -> Array:
     """(num_wanted,) bool: whether each row of `wanted`, which is sorted, is one of `ids`."""
     return in_sorted(ids if are_sorted(ids) else ids[_sort_order(ids)], wanted)
@@ -132,7 +144,7 @@ def are_sorted(ids: Array) -> bool:
     row = 1
     while row < ids.shape[0] and compare_rows(ids, row - 1, ids, row) <= 0:
         row += 1
-    return row >= ids.shape[0]
+    return bool(row >= ids.shape[0])
 
 
 @compiled
