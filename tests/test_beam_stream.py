@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_beam import CHARACTERS, FRAME_S, VOCAB_SIZE, random_log_probs
+from test_beam_fusion import BPE, WORDS
 
-from asr.decoding import BeamConfig, BeamDecoder, Hypothesis, LogProbs
+from asr.decoding import BeamConfig, BeamDecoder, Hypothesis, Knowledge, LogProbs
+from asr.decoding.calibration import Calibration
+from asr.decoding.confidence import NUM_FEATURES
+from asr.decoding.grammar import parse_grammar
 from asr.decoding.search_state import (
     Start,
     add_record,
@@ -108,3 +114,23 @@ def test_an_utterance_leaves_nothing_behind_for_the_next() -> None:
     ]
     alone = [BeamDecoder(CHARACTERS, FRAME_S, NARROW).decode(one) for one in utterances]
     assert [decoder.decode(one) for one in (*utterances, *utterances)] == alone * 2
+
+
+def test_confidences_are_their_calibration_of_the_word_features() -> None:
+    calibration = Calibration(bias=-0.3, posterior_weight=0.6, entropy_weight=-0.9)
+    for tokenizer in (CHARACTERS, BPE, WORDS):
+        config = BeamConfig(num_best=3, calibration=calibration)
+        stream = BeamDecoder(tokenizer, FRAME_S, config).stream()
+        stream.accept(random_log_probs(8, 20, len(tokenizer.vocab)))
+        features, best = stream.word_features(), stream.finish()[0]
+        assert len(best.words) == len(features) > 0
+        assert [word.confidence for word in best.words] == pytest.approx(
+            calibration.confidence(features)
+        )
+
+
+def test_there_are_no_word_features_where_nothing_may_end() -> None:
+    knowledge = Knowledge(grammar=parse_grammar("ab bb\n"))
+    stream = BeamDecoder(CHARACTERS, FRAME_S, knowledge=knowledge).stream()
+    assert stream.word_features().shape == (0, NUM_FEATURES)
+    assert stream.finish()[0].score == -math.inf

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.checks import CHUNK_FRAMES, check_log_probs
-from asr.decoding.confidence import frame_entropies
+from asr.decoding.confidence import NUM_FEATURES, frame_entropies
 from asr.decoding.fusion import Fusion
-from asr.decoding.reading import FinalBeam, Script, read_hypotheses
+from asr.decoding.reading import FinalBeam, Script, read_features, read_hypotheses
 from asr.decoding.search import Pruning, advance_frames, finish_all
 from asr.decoding.search_state import (
     Start,
@@ -105,11 +105,28 @@ class BeamStream:
                 return
             self._arena = collect(self._arena, self._beam)
 
+    def word_features(self) -> Array:
+        """What `calibration.fit_calibration` learns from, of the best reading of what was accepted.
+
+        Returns:
+            (num_words, NUM_FEATURES) of `confidence.word_features`, one row a word of `partial`.
+        """
+        final = self._final()
+        if final is None:
+            return np.empty((0, NUM_FEATURES))
+        return read_features(self._search.script, final)
+
     def _hypotheses(self, num_best: int) -> list[Hypothesis]:
+        final = self._final()
+        if final is None:
+            return [Hypothesis((), (), (), -math.inf, 0.0, -math.inf)]
+        return read_hypotheses(self._search.script, final, num_best)
+
+    def _final(self) -> FinalBeam | None:
+        """The beam as if all had been said; None where nothing may end here."""
         row, num_entries, _ = self._beam.now
         entries = self._beam.entries[row, :num_entries].copy()
         if finish_all(self._search.fusion, entries) == 0:
-            return [Hypothesis((), (), (), -math.inf, 0.0, -math.inf)]
+            return None
         entries = entries[np.argsort(-entries["rank"], kind="stable")]
-        final = FinalBeam(self._arena, entries, np.concatenate(self._entropies))
-        return read_hypotheses(self._search.script, final, num_best)
+        return FinalBeam(self._arena, entries, np.concatenate(self._entropies))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.calibration import Calibration
-from asr.decoding.confidence import word_features, word_posteriors
+from asr.decoding.confidence import NUM_FEATURES, word_features, word_posteriors
 from asr.decoding.fusion import Spelling
 from asr.decoding.search_state import Arena, trace, trace_tokens
 from asr.decoding.types import Hypothesis, Word
@@ -79,15 +79,10 @@ class WordFrames(NamedTuple):
 
 
 @compiled
-def _confidences(
-    arena: Arena,
-    entries: Array,
-    index: int,
-    spelling: Spelling,
-    words: WordFrames,
-    calibration: tuple[float, float, float],
+def _features(
+    arena: Arena, entries: Array, index: int, spelling: Spelling, words: WordFrames
 ) -> Array:
-    """Of each word of entry `index`, beside its rivals; as `Calibration.confidence`."""
+    """`confidence.word_features` of each word of entry `index`, beside its rivals."""
     num_rivals = min(NUM_RIVALS, entries.size)
     nodes, ranks = np.empty(num_rivals + 1, np.int32), np.empty(num_rivals + 1)
     nodes[0], ranks[0] = entries[index].node, entries[index].rank
@@ -98,32 +93,49 @@ def _confidences(
             count += 1
     tokens, first = trace_tokens(arena, nodes[:count])
     posteriors = word_posteriors(tokens, first, ranks[:count], spelling)
-    features = word_features(posteriors, words.entropies, words.starts, words.ends, words.spans)
-    bias, posterior_weight, entropy_weight = calibration
-    log_odds = bias + posterior_weight * features[:, 0] + entropy_weight * features[:, 1]
-    return 1.0 / (1.0 + np.exp(-log_odds))
+    return word_features(posteriors, words.entropies, words.starts, words.ends, words.spans)
+
+
+class _Traced(NamedTuple):
+    """Tokens of one entry, their runs of frames, and its words: (text, first token, end)."""
+
+    tokens: list[int]
+    starts: Array
+    ends: Array
+    spans: list[tuple[str, int, int]]
+
+
+def read_features(script: Script, beam: FinalBeam) -> Array:
+    """(num_words, NUM_FEATURES) `confidence.word_features` of the best hypothesis."""
+    return _features_of(script, beam, 0, _trace(script, beam, 0))
+
+
+def _trace(script: Script, beam: FinalBeam, index: int) -> _Traced:
+    tokens, starts, ends = trace(beam.arena, beam.entries[index], len(beam.entropies))
+    token_list = tokens.tolist()
+    return _Traced(token_list, starts, ends, script.tokenizer.word_spans(token_list))
+
+
+def _features_of(script: Script, beam: FinalBeam, index: int, traced: _Traced) -> Array:
+    if not traced.spans:
+        return np.empty((0, NUM_FEATURES))
+    spans = np.array([span[1:] for span in traced.spans])
+    words = WordFrames(beam.entropies, traced.starts, traced.ends, spans)
+    return _features(beam.arena, beam.entries, index, script.spelling, words)
 
 
 def _read(script: Script, beam: FinalBeam, index: int) -> Hypothesis:
     entry, frame_s = beam.entries[index], script.frame_s
-    traced = trace(beam.arena, entry, len(beam.entropies))
-    tokens, starts, ends = (array.tolist() for array in traced)
-    spans = script.tokenizer.word_spans(tokens)
-    confidences: list[float] = []
-    if spans:
-        calibration = script.calibration
-        confidences = _confidences(
-            beam.arena,
-            beam.entries,
-            index,
-            script.spelling,
-            WordFrames(beam.entropies, *traced[1:], np.array([span[1:] for span in spans])),
-            (calibration.bias, calibration.posterior_weight, calibration.entropy_weight),
-        ).tolist()
+    traced = _trace(script, beam, index)
+    starts, ends = traced.starts.tolist(), traced.ends.tolist()
+    features = _features_of(script, beam, index, traced)
+    confidences = script.calibration.confidence(features).tolist()
     words = tuple(
         Word(text, starts[first] * frame_s, ends[last - 1] * frame_s, confidence)
-        for (text, first, last), confidence in zip(spans, confidences, strict=True)
+        for (text, first, last), confidence in zip(traced.spans, confidences, strict=True)
     )
     acoustic_log_prob, lm_log_prob = float(entry["total"]), float(entry["partial"])
     score = acoustic_log_prob + lm_log_prob
-    return Hypothesis(tuple(tokens), tuple(starts), words, acoustic_log_prob, lm_log_prob, score)
+    return Hypothesis(
+        tuple(traced.tokens), tuple(starts), words, acoustic_log_prob, lm_log_prob, score
+    )
