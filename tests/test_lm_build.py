@@ -16,8 +16,10 @@ from lm_reference import kneser_ney
 
 from asr.config import parse_options
 from asr.errors import ConfigError, DataError
+from asr.lm.arpa import read_arpa
 from asr.lm.counting import count_ngrams, text_blocks
 from asr.lm.kneser_ney import FALLBACK_DISCOUNTS, BuildOptions, build_model, discounts_of
+from asr.lm.perplexity import measure_perplexity
 
 COMMANDS = GOLDEN / "commands.txt"
 SENTENCES = ["a b a b c", "a b", "", "c c a b a", "b", "a b c d"]
@@ -202,3 +204,22 @@ def test_no_text_and_no_file_are_refused(tmp_path: Path) -> None:
 def test_options_that_make_no_sense(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_options(BuildOptions, values, "options")
+
+
+@pytest.mark.skipif("ASR_CORPORA" not in os.environ, reason="set ASR_CORPORA to the corpora")
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_an4_perplexities_equal_kenlms(order: int) -> None:
+    directory = Path(os.environ["ASR_CORPORA"]) / "golden_lm"
+    lines = (directory / f"an4_test.o{order}.query.txt").read_text().splitlines()
+    golden = {name: float(value) for name, value in (line.split(":") for line in lines)}
+    built = build_model([directory / "an4_train.txt"], BuildOptions(order=order)).model
+    for model in (built, read_arpa(directory / f"an4_train.o{order}.arpa")):
+        found = measure_perplexity(model, [directory / "an4_test.txt"])
+        assert found.including_unknown == pytest.approx(
+            golden["Perplexity including OOVs"], rel=1e-4
+        )
+        assert found.excluding_unknown == pytest.approx(
+            golden["Perplexity excluding OOVs"], rel=1e-4
+        )
+        assert found.num_unknown == golden["OOVs"]
+        assert found.num_words + found.num_sentences == golden["Tokens"]

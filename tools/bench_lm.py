@@ -130,9 +130,7 @@ def print_building(text: Path, directory: Path, order: int) -> None:
     small.write_text("to be or not to be\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as cache:
         first = run(sys.executable, BUILD, small, directory, order, NUMBA_CACHE_DIR=cache)
-    print(
-        f"first build after installation, of one sentence: {first['all_s']:.1f} s, nearly all compiling"
-    )
+    print(f"first build after installation, of one sentence: {first['all_s']:.1f} s of compiling")
     run(sys.executable, BUILD, small, directory, order)
     found = run(sys.executable, BUILD, text, directory, order)
     print(f"n-grams {found['ngrams']}")
