@@ -12,19 +12,20 @@ import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from asr.config import Options, parse_options
 from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Knowledge
+from asr.decoding.grammar import read_grammar
+from asr.decoding.grammar_rules import Grammar
 from asr.decoding.lexicon import build_spelling
 from asr.errors import ConfigError, DataError, ModelFileError
 from asr.lm.binary import read_binary, write_binary
 from asr.lm.files import read_model
-from asr.lm.mixing import interpolate
 from asr.lm.ngram import NgramModel
-from asr.text import TextConfig
+from asr.text import TextConfig, normalize
 from asr.tokens import Tokenizer
 from asr.word_files import parse_hotwords, read_hotwords, read_lexicon, shown_characters
 
@@ -46,6 +47,7 @@ class DecodingChoice:
         mix: Their weights, adding up to 1; none for equal ones.
         ignore_lm: Do without the language model of the model file.
         lexicon, hotwords: Files; see `asr.word_files`.
+        grammar: File; see `asr.decoding.grammar`.
         phrases: More hotwords, `phrase` or `phrase=weight`.
         settings: Values of `BeamConfig` by name.
     """
@@ -56,6 +58,7 @@ class DecodingChoice:
     ignore_lm: bool = False
     lexicon: Path | None = None
     hotwords: Path | None = None
+    grammar: Path | None = None
     phrases: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,6 +70,7 @@ class DecodingChoice:
             "--lexicon": self.lexicon,
             "--hotwords": self.hotwords,
             "--hotword": self.phrases,
+            "--grammar": self.grammar,
             "--beam and --set": self.settings,
         }
         return [name for name, value in given.items() if value]
@@ -139,6 +143,13 @@ class DecoderSource:
         """The characters that words of the model consist of."""
         return list(build_spelling(self.tokenizer)[1])
 
+    def without_settings(self) -> DecoderSource:
+        """The same with the settings of the beam search by default, to find others."""
+        if self.stored is None:
+            return self
+        beam = BeamConfig(lm_unit=self.stored.beam.lm_unit)
+        return replace(self, stored=self.stored.model_copy(update={"beam": beam}))
+
 
 @dataclass(frozen=True)
 class ChosenDecoder:
@@ -180,6 +191,10 @@ class BeamSetup:
             parts.append(f"{self.config.vocabulary} vocabulary")
         if self.knowledge.hotwords:
             parts.append(f"{len(self.knowledge.hotwords)} hotwords")
+        if self.knowledge.grammar is not None:
+            strict = math.isinf(self.config.off_grammar_score)
+            price = "" if strict else f" (off it {self.config.off_grammar_score:g})"
+            parts.append(f"grammar {Path(self.knowledge.grammar.source).name}{price}")
         return ", ".join(parts)
 
 
@@ -251,7 +266,10 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     if choice.hotwords is not None:
         hotwords = read_hotwords(choice.hotwords, source.text, characters)
     hotwords |= parse_hotwords(choice.phrases, source.text, characters)
-    knowledge = Knowledge(lm, _lexicon(source, choice, characters), hotwords)
+    grammar: Grammar | None = None
+    if choice.grammar is not None:
+        grammar = read_grammar(choice.grammar).normalized(lambda text: normalize(text, source.text))
+    knowledge = Knowledge(lm, _lexicon(source, choice, characters), hotwords, grammar)
     return BeamSetup(config, knowledge, lm_name)
 
 
@@ -318,7 +336,9 @@ def _read_models(paths: Sequence[Path], mix: Sequence[float]) -> NgramModel:
     models = [read_model(path) for path in paths]
     if len(models) == 1:
         return models[0]
-    return interpolate(models, mix or [1 / len(models)] * len(models))
+    from asr.lm.mixing import interpolate_models
+
+    return interpolate_models(models, mix or [1 / len(models)] * len(models))
 
 
 def _check_words(

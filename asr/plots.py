@@ -1,4 +1,4 @@
-"""Pictures as PNG files: the curves of a training run, and an utterance with its words."""
+"""Pictures as PNG files: curves of a run, an utterance with its words, a tuning surface."""
 
 from __future__ import annotations
 
@@ -325,6 +325,66 @@ def _draw_mels(axes: Axes, features: np.ndarray, hop_s: float) -> None:
     )
     axes.set_ylabel("mel band")
     axes.set_xlabel("time, s")
+
+
+def plot_surface(
+    wers: np.ndarray,
+    lm_weights: Sequence[float],
+    word_bonuses: Sequence[float],
+    chosen: tuple[float, float],
+    path: Path,
+) -> None:
+    """Draw word error rates over language model weight and word bonus, the chosen ones marked.
+
+    Args:
+        wers: (num_weights, num_bonuses) fractions.
+        lm_weights: (num_weights,) rising.
+        word_bonuses: (num_bonuses,) rising.
+        chosen: Weight and bonus, of those.
+        path: PNG to write.
+
+    Raises:
+        DataError: Shapes do not fit, or `path` is unwritable.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if wers.shape != (len(lm_weights), len(word_bonuses)):
+        raise DataError(
+            f"wers must be (num_weights, num_bonuses), got shape {wers.shape} "
+            f"for {len(lm_weights)} weights and {len(word_bonuses)} bonuses"
+        )
+    with require_extra("train", "plotting"):
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    percent = 100 * np.asarray(wers, dtype=float)
+    # Twice the lowest rate is off the scale: what matters is where the valley is.
+    low = float(np.nanmin(percent))
+    high = min(float(np.nanmax(percent)), max(2 * low, low + 1))
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(8, 5.5), layout="constrained")
+        axes = figure.subplots()
+        image = axes.imshow(
+            percent.T, origin="lower", aspect="auto", cmap="viridis_r", vmin=low, vmax=high
+        )
+        for (row, column), value in np.ndenumerate(percent):
+            dark = value > (low + high) / 2
+            axes.text(
+                row,
+                column,
+                f"{value:.1f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark else "black",
+            )
+        axes.set_xticks(range(len(lm_weights)), [f"{weight:g}" for weight in lm_weights])
+        axes.set_yticks(range(len(word_bonuses)), [f"{bonus:g}" for bonus in word_bonuses])
+        place = (list(lm_weights).index(chosen[0]), list(word_bonuses).index(chosen[1]))
+        axes.plot(*place, "s", color=DEV_COLOUR, markersize=26, mfc="none", mew=2.5)
+        axes.set_xlabel("language model weight")
+        axes.set_ylabel("word bonus")
+        axes.set_title("development word error rate, %; the square is what was taken", fontsize=11)
+        figure.colorbar(image, extend="max" if percent.max() > high else "neither")
+        _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:

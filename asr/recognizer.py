@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -40,6 +40,12 @@ DECODING_DOCUMENT = "decoding"
 LM_TENSOR = "lm.data"
 MAX_BATCH_S = 120.0
 """Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
+
+
+Source: TypeAlias = tuple[str, Path, ReadOptions]
+"""Id, file, and how to read it."""
+Read: TypeAlias = tuple[str, Waveform | DataError]
+"""Id, and what was read or why it was not."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -214,16 +220,20 @@ class Recognizer:
 
     def transcribe_many(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
         """Recognise many waveforms, similar lengths together; results in the order given."""
-        results: dict[int, Hypothesis] = {}
+        return self.decode(self.emissions_many(waveforms))
+
+    def emissions_many(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
+        """`emissions` of any number of waveforms, similar lengths together; in the order given."""
+        results: dict[int, np.ndarray] = {}
         durations_s = [waveform.duration_s for waveform in waveforms]
         for indices in plan_batches(durations_s, BatchConfig(max_batch_s=MAX_BATCH_S)):
             emissions = self.emissions([waveforms[index] for index in indices])
-            results |= zip(indices, self.decode(emissions), strict=True)
+            results |= zip(indices, emissions, strict=True)
         return [results[index] for index in range(len(waveforms))]
 
 
 def transcribe_each(
-    recognizer: Recognizer, sources: Sequence[tuple[str, Path, ReadOptions]]
+    recognizer: Recognizer, sources: Sequence[Source]
 ) -> Iterator[tuple[str, Hypothesis | DataError]]:
     """Recognise many files in order; a bad one yields its error and the others go on.
 
@@ -237,7 +247,16 @@ def transcribe_each(
     Yields:
         (id, hypothesis or the error), in the order given.
     """
-    group: list[tuple[str, Waveform | DataError]] = []
+    for group in read_groups(recognizer, sources):
+        waveforms = [item for _, item in group if isinstance(item, Waveform)]
+        hypotheses = iter(recognizer.transcribe_many(waveforms))
+        for source_id, item in group:
+            yield source_id, item if isinstance(item, DataError) else next(hypotheses)
+
+
+def read_groups(recognizer: Recognizer, sources: Sequence[Source]) -> Iterator[list[Read]]:
+    """Read files in groups of bounded duration, in the order given; errors stand for bad ones."""
+    group: list[Read] = []
     group_s = 0.0
     for source_id, path, options in sources:
         try:
@@ -248,9 +267,10 @@ def transcribe_each(
         except DataError as error:
             group.append((source_id, error))
         if group_s >= 4 * MAX_BATCH_S:
-            yield from _recognize_group(recognizer, group)
+            yield group
             group, group_s = [], 0.0
-    yield from _recognize_group(recognizer, group)
+    if group:
+        yield group
 
 
 def check_length(recognizer: Recognizer, path: Path, waveform: Waveform) -> None:
@@ -265,15 +285,6 @@ def check_length(recognizer: Recognizer, path: Path, waveform: Waveform) -> None
             f"{path} lasts {waveform.duration_s:.4f} s, shorter than one analysis window "
             f"of {shortest_s:.3f} s"
         )
-
-
-def _recognize_group(
-    recognizer: Recognizer, group: Sequence[tuple[str, Waveform | DataError]]
-) -> Iterator[tuple[str, Hypothesis | DataError]]:
-    waveforms = [item for _, item in group if isinstance(item, Waveform)]
-    hypotheses = iter(recognizer.transcribe_many(waveforms))
-    for source_id, item in group:
-        yield source_id, item if isinstance(item, DataError) else next(hypotheses)
 
 
 def save_model(

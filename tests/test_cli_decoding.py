@@ -87,6 +87,37 @@ def test_transcribe_hears_no_word_outside_a_closed_lexicon(
     assert {word for line in plain.splitlines() for word in line.partition("\t")[2].split()} > words
 
 
+@pytest.mark.parametrize("content", ["DO DO\n", "#JSGF V1.0; public $a = do <b>; <b> = DO;\n"])
+def test_transcribe_hears_only_what_the_grammar_says(
+    tone_model: ToneModel, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "g.jsgf").write_text(content)
+    files = [one.audio_path for one in read_manifest(tone_model.dev)][:4]
+    output = asr("transcribe", *files, "-m", tone_model.path, "--grammar", tmp_path / "g.jsgf")
+    assert {line.partition("\t")[2] for line in output.splitlines()} <= {"do do", ""}
+    assert "do do" in output
+    priced = ["--grammar", tmp_path / "g.jsgf", "--set", "off_grammar_score=-0.5"]
+    output = asr("evaluate", tone_model.path, tone_model.dev, *priced)
+    assert decoding_line(output) == "beam search, width 100, grammar g.jsgf (off it -0.5)"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("public $a = do (ba;\n", "g.jsgf, line 1"),
+        ("do\nxyz\n", "g.jsgf, line 2: the word 'xyz' has characters"),
+        ("", "g.jsgf, line 1: expected a rule or a sentence"),
+    ],
+)
+def test_bad_grammars_are_refused_by_line(
+    tone_model: ToneModel, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "g.jsgf").write_text(content)
+    with pytest.raises(AsrError) as caught:
+        asr("transcribe", "x.wav", "-m", tone_model.path, "--grammar", tmp_path / "g.jsgf")
+    assert message in str(caught.value)
+
+
 def test_transcribe_json_with_the_beam(tone_model: ToneModel, lm: Path) -> None:
     file = read_manifest(tone_model.dev)[0].audio_path
     output = asr("transcribe", file, "-m", tone_model.path, "--lm", lm, "--format", "jsonl")
@@ -138,7 +169,7 @@ def test_help_of_decoding_verbs_loads_nothing_heavy() -> None:
         "heavy = {'torch', 'numpy', 'numba', 'asr.config', 'asr.decoding'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    for verb in ("transcribe", "evaluate"):
+    for verb in ("transcribe", "evaluate", "tune"):
         done = subprocess.run(
             [sys.executable, "-c", script, verb], capture_output=True, text=True, check=False
         )

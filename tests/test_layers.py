@@ -26,12 +26,12 @@ LAYERS = (
     {"manifest", "synthesis", "word_files"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
     {"corpora", "features", "augment", "model", "decoding", "alignment", "audio_cache"},
-    {"batching", "checkpoint", "decoder_setup", "tensor_decoding"},
+    {"batching", "checkpoint", "decoder_setup", "tensor_decoding", "tuning"},
     # The options above, composed, and the functions that build from them.
     {"experiment"},
     # A model file with all that it needs, from audio to hypotheses.
     {"recognizer"},
-    {"model_evaluation", "training"},
+    {"model_evaluation", "model_tuning", "training"},
     # One file a verb; `recipe` chains verbs and prints errors as the command line does.
     {"cli"},
     {"recipe", "__main__"},
@@ -52,6 +52,7 @@ TORCH_FREE = {
         "evaluation",
         "word_files",
         "decoder_setup",
+        "tuning",
         "cli",
     ),
 }

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from asr import plots
 from asr.cli import app
 from asr.errors import DataError, MissingExtraError
-from asr.plots import plot_alignment, plot_run, read_metrics, smooth
+from asr.plots import plot_alignment, plot_run, plot_surface, read_metrics, smooth
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -365,3 +365,19 @@ def test_wrong_utterances_are_refused(
     with pytest.raises(DataError, match=message):
         plot_alignment(samples, RATE_HZ, features, words, tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tuning_surface_is_drawn(tmp_path: Path) -> None:
+    wers = np.array([[0.3, 0.2], [0.1, 0.9], [0.2, 0.2]])
+    plot_surface(wers, (0.0, 0.5, 1.0), (0.0, 1.0), (0.5, 0.0), tmp_path / "s.png")
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    plot_surface(np.zeros((1, 1)), (0.0,), (1.0,), (0.0, 1.0), tmp_path / "flat.png")
+    other = wers.copy()
+    other[0, 0] = 0.1
+    plot_surface(other, (0.0, 0.5, 1.0), (0.0, 1.0), (0.5, 0.0), tmp_path / "o.png")
+    assert (tmp_path / "o.png").read_bytes() != (tmp_path / "s.png").read_bytes()
+
+
+def test_a_surface_of_another_shape_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"got shape \(2, 3\) for 3 weights and 2 bonuses"):
+        plot_surface(np.zeros((2, 3)), (0.0, 0.5, 1.0), (0.0, 1.0), (0.5, 0.0), tmp_path / "s.png")

@@ -15,6 +15,7 @@ from asr.cli.prepare import prepare
 from asr.cli.score import score
 from asr.cli.train import train
 from asr.cli.transcribe import transcribe
+from asr.cli.tune import tune
 from asr.errors import AsrError
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 for _verb in (prepare, train, score, plot):
     app.command()(_verb)
-for _decoding_verb in (transcribe, evaluate):
+for _decoding_verb in (transcribe, evaluate, tune):
     app.command()(takes_decoding_options(_decoding_verb))
 app.add_typer(lm_app, name="lm")
 

@@ -62,6 +62,14 @@ class DecodingOptions:
         list[str],
         typer.Option(metavar="PHRASE[=WEIGHT]", help="One phrase to favour; repeatable."),
     ] = field(default_factory=list)
+    grammar: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What can be said: rules (JSGF), or one sentence a line; other sentences are "
+            "possible with --set off_grammar_score=-5.",
+        ),
+    ] = None
     beam: Annotated[
         int | None, typer.Option(metavar="N", help="Prefixes that the beam search keeps.")
     ] = None
@@ -95,6 +103,7 @@ class DecodingOptions:
             ignore_lm=self.no_lm,
             lexicon=self.lexicon,
             hotwords=self.hotwords,
+            grammar=self.grammar,
             phrases=self.hotword,
             settings=settings,
         )

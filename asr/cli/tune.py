@@ -1,0 +1,55 @@
+"""`asr tune`: settings of the beam search from development data, into the model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.cli.decoding_options import DecodingOptions
+from asr.errors import require_extra
+
+
+def tune(
+    model: Annotated[Path, typer.Argument(help="Model file of `asr train`; it is rewritten.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="JSONL manifest of development data, never of the test set.")
+    ],
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="PNG of the error surface.  [default: MODEL with .tuning.png]"
+        ),
+    ] = None,
+    embed: Annotated[
+        bool,
+        typer.Option(
+            "--embed/--no-embed",
+            help="Put the language model into the model file, or leave it out.",
+        ),
+    ] = True,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="About how long to search; large sets are searched in part then.",
+        ),
+    ] = 60.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
+) -> None:
+    """Find language model weight, word bonus and pruning, and store them in MODEL.
+
+    Later commands decode by what is stored. Where the beam search makes no fewer errors than greedy
+    decoding, that stays the default.
+    """
+    with require_extra("train", "tuning a PyTorch model"):
+        from asr.model_tuning import TuneRequest, tune_model
+
+    request = TuneRequest(model, manifest, decoding.choice(), embed, plot, time_limit, device)
+    tuning = tune_model(request)
+    typer.echo("\n".join(tuning.result.lines()))
+    if tuning.picture is not None:
+        typer.echo(f"error surface: {tuning.picture}")
+    typer.echo(f"stored in {model}: {tuning.stored.decoder} decoding is its default")

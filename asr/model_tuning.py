@@ -1,0 +1,137 @@
+"""Tune the decoder of a model file on a manifest, and store what was found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.audio import Waveform
+from asr.decoder_setup import (
+    DecodingChoice,
+    Development,
+    StoredDecoding,
+    beam_setup,
+    model_to_bytes,
+)
+from asr.decoding import LogProbs
+from asr.errors import ConfigError, DataError
+from asr.manifest import Utterance, read_manifest
+from asr.plots import plot_surface
+from asr.progress import progress_bar
+from asr.recognizer import Recognizer, read_groups, store_decoding
+from asr.text import normalize
+from asr.tuning import NUM_TRIALS, DevelopmentSet, TuningResult, tune
+
+TIME_LIMIT_S = 60.0
+PICTURE_SUFFIX = ".tuning.png"
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """What to tune, and where the outcome goes.
+
+    Attributes:
+        model: Model file; settings that it holds are replaced.
+        manifest: Development data, never the test set.
+        choice: Language model and lexicon to tune for, and settings that are not sought.
+        embed: Whether the model file takes in the language model.
+        picture: PNG of the error surface; None for the model file's name with `.tuning.png`.
+        time_limit_s: About how long to search, after the acoustic model has run.
+        device: Of the acoustic model.
+    """
+
+    model: Path
+    manifest: Path
+    choice: DecodingChoice
+    embed: bool = True
+    picture: Path | None = None
+    time_limit_s: float = TIME_LIMIT_S
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class ModelTuning:
+    """What was found, what was stored, and the picture if there is one."""
+
+    result: TuningResult
+    stored: StoredDecoding
+    picture: Path | None
+
+
+def tune_model(request: TuneRequest) -> ModelTuning:
+    """Find settings, store them in the model file, and draw the error surface.
+
+    Raises:
+        ConfigError: The choice names what cannot be tuned, or contradicts itself.
+        DataError: The manifest or its audio cannot be read, or a file does not fit the model.
+        ModelFileError: The model file cannot be used.
+    """
+    choice = request.choice
+    for_one_run = {"--hotwords": choice.hotwords, "--hotword": choice.phrases}
+    for option, value in {**for_one_run, "--grammar": choice.grammar}.items():
+        if value:
+            raise ConfigError(
+                f"{option} is not tuned: it belongs to single runs",
+                hint="leave it out here, and give it to `asr transcribe` or `asr evaluate`",
+            )
+    recognizer = Recognizer.load(request.model, request.device, DecodingChoice(decoder="greedy"))
+    setup = beam_setup(recognizer.source.without_settings(), choice)
+    utterances = read_manifest(request.manifest)
+    data = DevelopmentSet(
+        recognizer.tokenizer,
+        recognizer.frame_s,
+        emissions_of(recognizer, utterances),
+        [normalize(one.text, recognizer.config.text) for one in utterances],
+    )
+    with progress_bar("tuning", NUM_TRIALS) as advance:
+        result = tune(data, setup.knowledge, setup.config, request.time_limit_s, advance)
+    stored = _stored(request, result)
+    embedded = result.knowledge.lm if stored.lm == "embedded" else None
+    store_decoding(request.model, stored, None if embedded is None else model_to_bytes(embedded))
+    picture = request.picture or request.model.with_suffix(PICTURE_SUFFIX)
+    if result.surface is None:
+        return ModelTuning(result, stored, None)
+    surface = result.surface
+    plot_surface(surface.wers, surface.lm_weights, surface.word_bonuses, surface.chosen, picture)
+    return ModelTuning(result, stored, picture)
+
+
+def emissions_of(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[LogProbs]:
+    """Log-probabilities of every utterance.
+
+    Raises:
+        DataError: The audio of one cannot be read, by its id.
+    """
+    rate = recognizer.sample_rate_hz
+    sources = [(one.id, one.audio_path, one.read_options(rate)) for one in utterances]
+    emissions: list[LogProbs] = []
+    with progress_bar("recognising", len(sources)) as advance:
+        for group in read_groups(recognizer, sources):
+            waveforms: list[Waveform] = []
+            for name, read in group:
+                if isinstance(read, DataError):
+                    raise DataError(f"{name}: {read.message}", hint=read.hint)
+                waveforms.append(read)
+            emissions += recognizer.emissions_many(waveforms)
+            for _ in waveforms:
+                advance()
+    return emissions
+
+
+def _stored(request: TuneRequest, result: TuningResult) -> StoredDecoding:
+    knowledge = result.knowledge
+    lexicon = None if knowledge.lexicon is None else tuple(knowledge.lexicon)
+    return StoredDecoding(
+        decoder=result.decoder,
+        beam=result.config,
+        lm="none" if knowledge.lm is None else "embedded" if request.embed else "elsewhere",
+        lexicon=lexicon,
+        development=Development(
+            manifest=request.manifest.name,
+            utterances=len(result.greedy.utterances),
+            words=result.greedy.words.num_references,
+            greedy_errors=result.greedy.words.num_errors,
+            errors=min(result.greedy.words.num_errors, result.beam.words.num_errors),
+        ),
+    )

@@ -1,0 +1,257 @@
+"""Tuning finds what helps, prefers the defaults where nothing is proven, and never hurts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder, Knowledge
+from asr.errors import DataError
+from asr.lm.kneser_ney import BuildOptions, build_model
+from asr.lm.ngram import NgramModel
+from asr.tokens import tokenizer_from_dict
+from asr.tuning import (
+    LM_WEIGHTS,
+    PRUNING,
+    WORD_BONUSES,
+    DevelopmentSet,
+    Trials,
+    nearest_of_the_best,
+    standard_error,
+    tune,
+)
+from asr.wer import count_errors
+
+LETTERS = " abdeo"
+TOKENIZER = tokenizer_from_dict({"kind": "char", "vocab": ["<blank>", *LETTERS]})
+SENTENCES = ("do bad bee", "bee do", "bad do do", "abed bee", "do abed")
+
+
+def emissions_of(text: str, generator: np.random.Generator, confusion: float) -> np.ndarray:
+    """A frame for each letter and one blank after it; some letters are confused with another."""
+    frames = []
+    for letter in text:
+        probs = np.full(len(LETTERS) + 1, 0.01)
+        right = 1 + LETTERS.index(letter)
+        wrong = 2 + int(generator.integers(len(LETTERS) - 1))
+        probs[right] = 0.9
+        if wrong != right and generator.random() < confusion:
+            probs[right], probs[wrong] = 0.4, 0.5
+        blank = np.full(len(LETTERS) + 1, 0.01)
+        blank[0] = 0.9
+        frames += [probs, blank]
+    probs = np.array(frames)
+    return np.log(probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def development(count: int, confusion: float, seed: int = 0) -> DevelopmentSet:
+    generator = np.random.default_rng(seed)
+    references = [str(generator.choice(SENTENCES)) for _ in range(count)]
+    emissions = [emissions_of(text, generator, confusion) for text in references]
+    return DevelopmentSet(TOKENIZER, 0.04, emissions, references)
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> NgramModel:
+    path = tmp_path_factory.mktemp("lm") / "text"
+    path.write_text("\n".join(SENTENCES * 20))
+    return build_model([path], BuildOptions(order=2)).model
+
+
+@pytest.fixture(scope="module")
+def data() -> DevelopmentSet:
+    return development(24, 0.3)
+
+
+def errors_of(data: DevelopmentSet, config: BeamConfig, knowledge: Knowledge) -> int:
+    """Word errors, one utterance after the other: what `Trials` must give."""
+    decoder = BeamDecoder(data.tokenizer, data.frame_s, config, knowledge)
+    total = 0
+    for log_probs, reference in zip(data.emissions, data.references, strict=True):
+        words = decoder.decode(log_probs)[0].text.split()
+        total += count_errors(reference.split(), words).num_errors
+    return total
+
+
+def test_trials_count_as_one_by_one_and_try_each_setting_once(
+    data: DevelopmentSet, lm: NgramModel
+) -> None:
+    calls: list[int] = []
+    trials = Trials(data, Knowledge(lm), lambda: calls.append(1))
+    for weight in (0.0, 0.5, 2.0):
+        config = BeamConfig(lm_weight=weight)
+        assert trials.errors(config) == errors_of(data, config, Knowledge(lm))
+        assert trials.utterance_errors(config).sum() == trials.errors(config)
+    assert trials.num_trials == len(calls) == 3
+
+
+def test_a_language_model_that_helps_is_used(data: DevelopmentSet, lm: NgramModel) -> None:
+    result = tune(data, Knowledge(lm))
+    assert result.decoder == "beam"
+    assert result.knowledge.lm is lm
+    assert result.beam.words.num_errors < result.greedy.words.num_errors / 2
+    assert result.beam.words.num_errors == errors_of(data, result.config, result.knowledge)
+    assert result.num_utterances == 24
+    assert result.surface is not None
+    assert result.surface.wers.shape == (len(LM_WEIGHTS), len(WORD_BONUSES))
+    assert result.surface.chosen == (result.config.lm_weight, result.config.word_bonus)
+    lines = result.lines()
+    assert lines[0].startswith("greedy: %WER ")
+    assert "95 % interval [ " in lines[1]
+    assert lines[2].startswith(f"beam settings: width {result.config.beam_width}, thresholds ")
+    assert " settings tried in " in lines[3]
+    assert len(lines) == 4
+
+
+def test_a_surface_holds_the_rates_of_its_grid(data: DevelopmentSet, lm: NgramModel) -> None:
+    surface = tune(data, Knowledge(lm)).surface
+    assert surface is not None
+    num_words = sum(len(reference.split()) for reference in data.references)
+    for row, column in ((0, 0), (5, 4), (12, 9)):
+        config = BeamConfig(
+            beam_threshold=15,
+            token_threshold=8,
+            lm_weight=LM_WEIGHTS[row],
+            word_bonus=WORD_BONUSES[column],
+        )
+        expected = errors_of(data, config, Knowledge(lm)) / num_words
+        assert surface.wers[row, column] == pytest.approx(expected)
+
+
+def test_where_greedy_is_right_it_stays(lm: NgramModel) -> None:
+    """Nothing can be better than no error: the beam and the language model are left out."""
+    result = tune(development(6, 0.0), Knowledge(lm))
+    assert result.greedy.words.num_errors == 0
+    assert result.decoder == "greedy"
+    assert result.knowledge == Knowledge()
+    assert result.lines()[-2:] == [
+        "the language model does not help: it is left out",
+        "the beam search makes no fewer errors: greedy decoding stays the default",
+    ]
+
+
+def test_a_language_model_of_another_world_does_not_hurt(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("oo oo oo\n" * 50)
+    other = build_model([tmp_path / "text"], BuildOptions(order=2)).model
+    for seed in range(3):
+        result = tune(development(10, 0.2, seed), Knowledge(other))
+        errors = (result.beam.words.num_errors, result.greedy.words.num_errors)
+        assert (result.decoder == "beam") == (errors[0] < errors[1])
+        if result.decoder == "beam":
+            assert errors[0] <= errors_of(development(10, 0.2, seed), BeamConfig(), Knowledge())
+
+
+def test_without_knowledge_only_pruning_is_sought(data: DevelopmentSet) -> None:
+    result = tune(data, Knowledge())
+    assert result.surface is None
+    assert result.config.lm_weight == BeamConfig().lm_weight
+    assert result.num_trials <= 1 + sum(map(len, PRUNING.values()))
+
+
+def test_a_lexicon_alone_can_help(data: DevelopmentSet) -> None:
+    words = sorted({word for sentence in SENTENCES for word in sentence.split()})
+    result = tune(data, Knowledge(lexicon=words))
+    assert result.knowledge.lexicon == words
+    assert result.beam.words.num_errors < result.greedy.words.num_errors
+    assert "unknown words " in result.lines()[2] or "closed vocabulary" in result.lines()[2]
+
+
+def test_a_closed_vocabulary_that_is_asked_for_stays(data: DevelopmentSet, lm: NgramModel) -> None:
+    result = tune(data, Knowledge(lm), BeamConfig(vocabulary="closed"))
+    assert result.config.vocabulary == "closed"
+    assert "closed vocabulary" in result.lines()[2]
+
+
+def test_pruning_is_as_narrow_as_texts_allow(data: DevelopmentSet, lm: NgramModel) -> None:
+    config = tune(data, Knowledge(lm)).config
+    wide = config.model_copy(
+        update={"beam_width": 400, "beam_threshold": 20.0, "token_threshold": 12.0}
+    )
+    narrow, widest = (Trials(data, Knowledge(lm), lambda: None).texts(c) for c in (config, wide))
+    assert narrow == widest
+    for name, values in PRUNING.items():
+        narrower = [value for value in values if value < getattr(config, name)]
+        assert not narrower or getattr(config, name) in values
+
+
+def test_little_time_means_fewer_utterances_and_says_so(lm: NgramModel) -> None:
+    data = development(80, 0.3)
+    result = tune(data, Knowledge(lm), time_limit_s=1e-6)
+    assert result.num_utterances == 50
+    assert len(result.greedy.utterances) == 80
+    assert " settings tried on 50 of 80 utterances in " in result.lines()[3]
+
+
+def test_a_sample_is_drawn_by_its_seed_and_keeps_pairs(data: DevelopmentSet) -> None:
+    numbered = replace(data, references=[str(index) for index in range(24)])
+    sample = numbered.sample(7, seed=3)
+    again = numbered.sample(7, seed=3)
+    assert sample.references == again.references != numbered.sample(7, seed=4).references
+    assert list(sample.references) == sorted(sample.references, key=int)
+    for reference, log_probs in zip(sample.references, sample.emissions, strict=True):
+        assert log_probs is numbered.emissions[int(reference)]
+
+
+@pytest.mark.parametrize("references", [[], ["", ""]])
+def test_nothing_to_tune_on_is_refused(references: list[str]) -> None:
+    empty = DevelopmentSet(
+        TOKENIZER, 0.04, [np.zeros((0, 7), "f4") for _ in references], references
+    )
+    with pytest.raises(DataError, match="tuning needs at least one utterance with words"):
+        tune(empty, Knowledge())
+
+
+TABLES = st.integers(1, 6).flatmap(
+    lambda n: st.lists(
+        st.lists(st.integers(0, 3), min_size=n, max_size=n).map(tuple), min_size=1, max_size=8
+    )
+)
+
+
+@given(TABLES, st.lists(st.integers(0, 4), min_size=8, max_size=8))
+def test_the_choice_follows_its_rule(table: list[tuple[int, ...]], far: list[int]) -> None:
+    chosen = nearest_of_the_best(np.array(table, np.float64), far[: len(table)])
+    totals = [sum(row) for row in table]
+    best = table[totals.index(min(totals))]
+
+    def fits(row: tuple[int, ...]) -> bool:
+        squares = sum((a - b) ** 2 for a, b in zip(row, best, strict=True))
+        return sum(row) - sum(best) <= math.sqrt(squares) + 1e-12
+
+    fitting = [index for index, row in enumerate(table) if fits(row)]
+    assert chosen in fitting
+    assert (far[chosen], totals[chosen]) == min((far[i], totals[i]) for i in fitting)
+
+
+def test_many_utterances_overrule_the_defaults_and_few_do_not() -> None:
+    """The same rate of errors, 10 % against 20 %, on ten and on a thousand utterances."""
+    for count, expected in ((10, 1), (1000, 0)):
+        better, default = np.zeros(count), np.zeros(count)
+        better[: count // 10] = 1
+        default[count // 2 : count // 2 + count // 5] = 1
+        assert nearest_of_the_best(np.stack([better, default]), [3.0, 0.0]) == expected
+
+
+def test_the_standard_error_is_that_of_coins() -> None:
+    """Ten fair differences of +1 or -1: their sum has variance 10."""
+    assert standard_error(np.ones((2, 10))) == pytest.approx(math.sqrt(10))
+    sums = np.random.default_rng(0).choice([-1.0, 1.0], (20000, 10)).sum(axis=1)
+    assert sums.std() == pytest.approx(math.sqrt(10), rel=0.02)
+
+
+def test_the_beam_without_settings_is_not_worse_than_greedy(
+    data: DevelopmentSet, lm: NgramModel
+) -> None:
+    greedy = GreedyDecoder(data.tokenizer, data.frame_s)
+    errors = sum(
+        count_errors(reference.split(), greedy.decode(one)[0].text.split()).num_errors
+        for one, reference in zip(data.emissions, data.references, strict=True)
+    )
+    for knowledge in (Knowledge(), Knowledge(lm)):
+        assert errors_of(data, BeamConfig(), knowledge) <= errors
