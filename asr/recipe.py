@@ -1,38 +1,46 @@
 """Recipes: a corpus, its settings, and the stages from its files to a word error rate.
 
 `recipes/<corpus>/run.py` names the corpus and calls `main`; everything else is here. The stages are
-prepare → check → train → evaluate → report. A stage whose result is there is skipped, so a recipe
-that was stopped goes on where it was.
+prepare → check → train → tune → evaluate → report. A stage whose result is there is skipped, so a
+recipe that was stopped goes on where it was. A recipe with a language model, built from its own
+training transcripts, tunes the beam search on its development set; then both decoders are scored.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from asr.audio import read_audio
+from asr.checkpoint import MODEL_KIND, read_documents
 from asr.cli import run_command
 from asr.cli.transcribe import transcribe
 from asr.config import load_options
 from asr.corpora import prepare
+from asr.decoder_setup import DecodingChoice
 from asr.errors import ConfigError, DataError
 from asr.experiment import ExperimentConfig
 from asr.files import write_text_atomic
+from asr.lm.files import write_model
+from asr.lm.kneser_ney import BuildOptions, build_model
 from asr.manifest import read_manifest
 from asr.model_evaluation import evaluate_model
+from asr.model_tuning import TuneRequest, tune_model
 from asr.plots import plot_alignment, plot_run
-from asr.recognizer import Recognizer
+from asr.recognizer import DECODING_DOCUMENT, Recognizer
+from asr.text import normalize
 from asr.training import MODEL_FILE, train
 from asr.training.data import check_corpus
 
-Stage = Literal["prepare", "check", "train", "evaluate", "report"]
+Stage = Literal["prepare", "check", "train", "tune", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 CORPORA_VARIABLE = "ASR_CORPORA"
 NUM_SHOWN = 3
@@ -48,12 +56,15 @@ class Recipe:
         corpus: Name of the importer, see `asr.corpora`.
         folder: Where the corpus lies below the corpora directory; None when it is made on the spot.
         options: Options of the importer; `--set corpus.name=value` goes over them.
+        lm_order: Longest n-grams of a language model of the training transcripts; None for no
+            language model and greedy decoding.
     """
 
     directory: Path
     corpus: str
     folder: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    lm_order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,13 @@ class _Run:
         """Test manifests: `test.jsonl`, and parts such as `test-clean.jsonl`."""
         parts = sorted(self.data_dir.glob("test-*.jsonl"))
         return parts or [self.data_dir / "test.jsonl"]
+
+    def ways(self) -> dict[str, DecodingChoice]:
+        """How the tests are decoded, by the ending of the names of results: tuned is the rule."""
+        as_stored = {"": DecodingChoice()}
+        if self.recipe.lm_order is None:
+            return as_stored
+        return {".greedy": DecodingChoice(decoder="greedy"), **as_stored}
 
 
 def main(recipe: Recipe) -> None:
@@ -100,7 +118,7 @@ def main(recipe: Recipe) -> None:
         run = _plan(recipe, corpora, set_, (run_dir, data_dir))
         run_stages(run, stage, stop_stage)
 
-    command.__doc__ = f"Prepare {recipe.corpus}, train, evaluate and report."
+    command.__doc__ = f"Prepare {recipe.corpus}, train, tune, evaluate and report."
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(command)
     run_command(app)
@@ -142,6 +160,9 @@ def run_stages(run: _Run, stage: str, stop_stage: str) -> None:
     if first > last:
         raise ConfigError(f"--stage {stage} comes after --stop-stage {stop_stage}")
     for name in STAGES[first : last + 1]:
+        if name == "tune" and run.recipe.lm_order is None:
+            _say("[tune] no language model, nothing to tune")
+            continue
         if name != stage and _finished(run, name):
             _say(f"[{name}] done before, skipped")
             continue
@@ -153,9 +174,16 @@ def _finished(run: _Run, stage: Stage) -> bool:
     """Whether the results of a stage are there; a report is always made anew."""
     if stage == "prepare":
         return (run.data_dir / "train.jsonl").exists()
+    if stage == "report" or not run.model_path.exists():
+        return False
+    if stage == "tune":
+        return DECODING_DOCUMENT in read_documents(run.model_path, MODEL_KIND)
     if stage == "evaluate":
-        return all(_result(run, manifest).exists() for manifest in run.tests())
-    return stage != "report" and run.model_path.exists()
+        results = [_result(run, one, way) for one in run.tests() for way in run.ways()]
+        # Tuning writes the model file anew.
+        since = run.model_path.stat().st_mtime
+        return all(path.exists() and path.stat().st_mtime >= since for path in results)
+    return True
 
 
 def _say(text: str) -> None:
@@ -189,28 +217,44 @@ def _train(run: _Run) -> None:
     _say(f"  {result.model_path}: {result.num_parameters:,} parameters, {result.elapsed_s:.0f} s")
 
 
-def _result(run: _Run, manifest: Path) -> Path:
-    return run.run_dir / f"{manifest.stem}.result.json"
+def _tune(run: _Run) -> None:
+    if run.recipe.lm_order is None or run.config.data.train is None or run.config.data.dev is None:
+        raise ConfigError("tuning needs a language model, and training and development data")
+    text = run.run_dir / "lm.txt"
+    transcripts = read_manifest(run.config.data.train)
+    lines = (normalize(one.text, run.config.text) for one in transcripts)
+    write_text_atomic(text, "".join(f"{line}\n" for line in lines))
+    lm = run.run_dir / "lm.arpa"
+    write_model(build_model([text], BuildOptions(order=run.recipe.lm_order)).model, lm)
+    device = run.config.training.device
+    request = TuneRequest(run.model_path, run.config.data.dev, DecodingChoice(lms=[lm]))
+    tuning = tune_model(replace(request, picture=run.run_dir / "tuning.png", device=device))
+    for line in tuning.result.lines():
+        _say(f"  {line}")
+
+
+def _result(run: _Run, manifest: Path, way: str) -> Path:
+    return run.run_dir / f"{manifest.stem}{way}.result.json"
 
 
 def _evaluate(run: _Run) -> None:
     recognizer = Recognizer.load(run.model_path, run.config.training.device)
     failed = 0
-    for manifest in run.tests():
-        evaluation = evaluate_model(recognizer, manifest)
-        evaluation.write(run.run_dir / f"{manifest.stem}.hypotheses.jsonl")
+    for manifest, (way, choice) in itertools.product(run.tests(), run.ways().items()):
+        evaluation = evaluate_model(recognizer.with_decoding(choice), manifest)
+        evaluation.write(run.run_dir / f"{manifest.stem}{way}.hypotheses.jsonl")
         failed += len(evaluation.failures)
         result = {**evaluation.report.to_dict(), "lines": evaluation.lines()}
-        write_text_atomic(_result(run, manifest), json.dumps(result, indent=2) + "\n")
+        write_text_atomic(_result(run, manifest, way), json.dumps(result, indent=2) + "\n")
     if failed:
         raise DataError(f"{failed} test utterances could not be read; see above")
 
 
 def _report(run: _Run) -> None:
     """Print the rates, draw the curves, and transcribe a few held-out files as `asr transcribe`."""
-    for manifest in run.tests():
-        result = json.loads(_result(run, manifest).read_text(encoding="utf-8"))
-        print(f"{manifest.stem}:")
+    for manifest, way in itertools.product(run.tests(), run.ways()):
+        result = json.loads(_result(run, manifest, way).read_text(encoding="utf-8"))
+        print(f"{manifest.stem}{way}:")
         print("\n".join(result["lines"]), flush=True)
     curves = plot_run(run.run_dir)
     recognizer = Recognizer.load(run.model_path, run.config.training.device)
@@ -241,6 +285,7 @@ _WORK: Mapping[Stage, Callable[[_Run], None]] = {
     "prepare": _prepare,
     "check": _check,
     "train": _train,
+    "tune": _tune,
     "evaluate": _evaluate,
     "report": _report,
 }

