@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.fusion import Spelling
-from asr.lm.compiled import compiled
+from asr.lm.compiled import compiled, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -40,7 +40,7 @@ MAX_EDITS = 64
 UNREACHED = -(1 << 30)
 
 
-@compiled
+@kernel
 def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     """Fill `keys` with 64 bits for each word, the same for words of the same characters.
 
@@ -51,13 +51,14 @@ def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     """
     multiplier = np.uint64(0x9E3779B97F4A7C15)
     key, is_open, num_words = multiplier, False, int64(0)
-    for token in tokens:
+    for index in range(tokens.size):
+        token = tokens[index]
         begin, end = spelling.first[token], spelling.first[token + 1]
         if is_open and spelling.closes_before[token]:
             keys[num_words] = key
             key, is_open, num_words = multiplier, False, num_words + 1
-        for label in spelling.labels[begin:end]:
-            key = (key ^ np.uint64(label)) * multiplier
+        for place in range(begin, end):
+            key = (key ^ np.uint64(spelling.labels[place])) * multiplier
             key ^= key >> np.uint64(29)
             is_open = True
         if is_open and spelling.closes_after[token]:
@@ -70,7 +71,7 @@ def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     return count
 
 
-@compiled
+@kernel
 def _slide(best: Array, other: Array, index: int, diagonal: int) -> int:
     """First index of `best` from `index` on whose word `other` has not, `diagonal` further on."""
     end = min(best.size, other.size - diagonal)
@@ -79,7 +80,7 @@ def _slide(best: Array, other: Array, index: int, diagonal: int) -> int:
     return index
 
 
-@compiled
+@kernel
 def _before_slide(furthest: Array, edits: int, diagonal: int, end: int) -> tuple[int, int]:
     """Index of `best` that `edits` edits reach without matches after the last, and its diagonal.
 
@@ -96,7 +97,7 @@ def _before_slide(furthest: Array, edits: int, diagonal: int, end: int) -> tuple
     return index, source
 
 
-@compiled
+@kernel
 def _search_edits(best: Array, other: Array, furthest: Array) -> int:
     """Word edits between two hypotheses, or -1 for more than MAX_EDITS.
 
@@ -121,7 +122,7 @@ def _search_edits(best: Array, other: Array, furthest: Array) -> int:
     return -1
 
 
-@compiled
+@kernel
 def mark_hits(best: Array, other: Array, furthest: Array, is_hit: Array) -> None:
     """Mark the words of `best` that an alignment with the fewest edits finds in `other`.
 
@@ -173,12 +174,16 @@ def word_posteriors(tokens: Array, first: Array, log_weights: Array, spelling: S
     Returns:
         (number of words of hypothesis 0,) float64 in [0, 1]; zero where all weights are -inf.
     """
-    scratch = np.empty((2, max(1, np.diff(first).max())), np.uint64)
+    longest, highest = int64(1), -np.inf
+    for index in range(log_weights.size):
+        longest = max(longest, first[index + 1] - first[index])
+        highest = max(highest, log_weights[index])
+    scratch = np.empty((2, longest), np.uint64)
     num_words = _word_keys(tokens[first[0] : first[1]], spelling, scratch[0])
     best = scratch[0, :num_words]
     posteriors, is_hit = np.zeros(num_words), np.zeros(num_words, np.bool_)
     furthest = np.empty((MAX_EDITS + 1, 2 * MAX_EDITS + 3), np.int32)
-    highest, total = log_weights.max(), 0.0
+    total = 0.0
     if highest == -np.inf:
         return posteriors
     for index in range(log_weights.size):
@@ -187,8 +192,11 @@ def word_posteriors(tokens: Array, first: Array, log_weights: Array, spelling: S
         if weight > 0.0:
             count = _word_keys(tokens[first[index] : first[index + 1]], spelling, scratch[1])
             mark_hits(best, scratch[1, :count], furthest, is_hit)
-            posteriors[is_hit] += weight
-    return np.minimum(posteriors / total, 1.0)
+            for word in range(num_words):
+                posteriors[word] += weight * is_hit[word]
+    for word in range(num_words):
+        posteriors[word] = min(posteriors[word] / total, 1.0)
+    return posteriors
 
 
 @compiled
@@ -204,7 +212,8 @@ def frame_entropies(log_probs: Array) -> Array:
     entropies = np.empty(len(log_probs), np.float32)
     for frame in range(len(log_probs)):
         entropy = 0.0
-        for log_prob in log_probs[frame]:
+        for token in range(log_probs.shape[1]):
+            log_prob = log_probs[frame, token]
             if log_prob > -np.inf:
                 entropy -= math.exp(log_prob) * log_prob
         entropies[frame] = max(entropy, 0.0)
@@ -241,7 +250,10 @@ def word_features(
         features[word, 0] = math.log(posterior) - math.log1p(-posterior)
         entropy = 0.0
         for token in range(spans[word, 0], spans[word, 1]):
-            entropy += entropies[starts[token] : ends[token]].min()
+            lowest = np.inf
+            for frame in range(starts[token], ends[token]):
+                lowest = min(lowest, entropies[frame])
+            entropy += lowest
         entropy /= spans[word, 1] - spans[word, 0]
         features[word, 1] = math.log(max(entropy, MIN_ENTROPY))
     return features
