@@ -1,4 +1,4 @@
-"""Words and phrases that users write down for a decoder: lexicons and hotwords.
+"""Words and phrases that users write down for a decoder: lexicons, hotwords and texts.
 
 Everything is normalised as the model's transcripts are. A **lexicon** has a word at the beginning
 of each line; what follows it (a pronunciation, a count, an id) is not looked at, nor are lines that
@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
+from asr.files import atomic_path
+from asr.lm.counting import text_blocks
 from asr.text import TextConfig, normalize
 
 HOTWORD_WEIGHT = 6.0
@@ -25,8 +27,26 @@ times are found 13 of 18 times by three models with this weight (0 without, 7 wi
 never where they are not said; 8 and more put them there.
 """
 
+NOT_UTF8_HINT = "convert it first, such as with iconv -f latin1 -t utf-8"
 LEXICON_COMMENTS = ("#", ";;;")
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$")
+
+
+def normalize_text_file(source: Path, target: Path, text: TextConfig) -> None:
+    """Copy a text, plain or gzip, line by line as the model's transcripts are written.
+
+    Raises:
+        DataError: `source` cannot be read or is not UTF-8, with the line; or `target` cannot be
+            written.
+    """
+    with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as written:
+        for block, first_line in text_blocks(source):
+            try:
+                lines = block.decode("utf-8").split("\n")
+            except UnicodeDecodeError as error:
+                bad = first_line + block.count(b"\n", 0, error.start)
+                raise DataError(f"{source}, line {bad}: not UTF-8", hint=NOT_UTF8_HINT) from None
+            written.write("\n".join(normalize(line, text) for line in lines))
 
 
 def read_lexicon(
@@ -158,7 +178,7 @@ def _lines(path: Path, comments: tuple[str, ...]) -> Iterator[tuple[int, str]]:
         bad = 1 + content.count(b"\n", 0, error.start)
         raise DataError(
             f"{path}, line {bad}: not UTF-8",
-            hint="convert it first, such as with iconv -f latin1 -t utf-8",
+            hint=NOT_UTF8_HINT,
         ) from None
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith(comments):

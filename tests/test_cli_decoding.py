@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from asr.cli import app
 from asr.cli.decoding_options import DecodingOptions, parse_numbers, takes_decoding_options
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, ConfigError, DataError, ModelFileError
 from asr.manifest import read_manifest
 
 
@@ -160,6 +160,27 @@ def test_a_malformed_language_model_is_named(
     with pytest.raises(AsrError) as caught:
         asr("transcribe", "x.wav", "-m", tone_model.path, "--lm", tmp_path / "lm.arpa")
     assert message in str(caught.value)
+
+
+def test_a_language_model_in_capitals_is_refused_and_cured_by_the_named_command(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_text("BA DO MI\nDO DO\nMI BA\n")
+    lm = tmp_path / "lm.arpa"
+    asr("lm", "build", tmp_path / "text", "-o", lm, "--order", 2)
+    with pytest.raises(DataError) as caught:
+        asr("evaluate", tone_model.path, tone_model.dev, "--lm", lm)
+    assert "lm.arpa: the model can write only 0 of its 3 words" in str(caught.value)
+    assert "asr lm build TEXT -o lm.bin --model MODEL" in str(caught.value)
+    asr("lm", "build", tmp_path / "text", "-o", lm, "--order", 2, "--model", tone_model.path)
+    output = asr("evaluate", tone_model.path, tone_model.dev, "--lm", lm)
+    assert "2-gram lm.arpa" in decoding_line(output)
+
+
+def test_lm_build_refuses_what_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("ba\n")
+    with pytest.raises(ModelFileError, match="is not a safetensors file"):
+        asr("lm", "build", tmp_path / "text", "-o", tmp_path / "l.arpa", "-m", tmp_path / "text")
 
 
 def test_help_of_decoding_verbs_loads_nothing_heavy() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,13 @@ from hypothesis import strategies as st
 
 from asr.errors import DataError
 from asr.text import TextConfig
-from asr.word_files import HOTWORD_WEIGHT, parse_hotwords, read_hotwords, read_lexicon
+from asr.word_files import (
+    HOTWORD_WEIGHT,
+    normalize_text_file,
+    parse_hotwords,
+    read_hotwords,
+    read_lexicon,
+)
 
 LOWER, LETTERS = TextConfig(profile="lower"), TextConfig(profile="letters")
 ASCII = "abcdefghijklmnopqrstuvwxyz'"
@@ -100,6 +108,20 @@ def test_bad_hotwords_of_the_command_line_are_refused() -> None:
 def test_missing_files_are_named(tmp_path: Path, read: object) -> None:
     with pytest.raises(DataError, match=r"cannot read .*none: No such file"):
         read(tmp_path / "none", LOWER, ASCII)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_text_is_normalised_line_by_line(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    source = written(tmp_path / "t", pack("Go  HOME!\r\n\n“Twenty-one”\tO’clock".encode()))
+    normalize_text_file(source, tmp_path / "out", LETTERS)
+    assert (tmp_path / "out").read_text() == "go home\n\ntwenty one o'clock\n"
+
+
+def test_a_text_that_is_not_utf8_is_refused_by_line(tmp_path: Path) -> None:
+    source = written(tmp_path / "t", b"one\ntwo\nthr\xe9e\n")
+    with pytest.raises(DataError, match="t, line 3: not UTF-8; convert it first"):
+        normalize_text_file(source, tmp_path / "out", LOWER)
+    assert not (tmp_path / "out").exists()
 
 
 @given(st.binary(max_size=60))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from asr.errors import ConfigError, DataError
+from asr.errors import ConfigError, DataError, ModelFileError, require_extra
 
 lm_app = typer.Typer(
     help="Build, measure, mix, prune and adapt n-gram language models.",
@@ -47,6 +50,14 @@ def build(
         int | None,
         typer.Option(help="Words sorted in memory, 40 bytes each; the rest goes through files."),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Write words as this model of `asr train` does: normalise TEXT by its profile.",
+        ),
+    ] = None,
 ) -> None:
     """Estimate an interpolated modified Kneser-Ney model from TEXT.
 
@@ -61,7 +72,9 @@ def build(
     if run_words is not None:
         values["run_words"] = run_words
     options = parse_options(BuildOptions, values, "the command line")
-    built = build_model(texts, options, None if vocab is None else _read_words(vocab))
+    words = None if vocab is None else _read_words(vocab)
+    with _written_like(model, texts) as sources:
+        built = build_model(sources, options, words)
     for n, (count, discounts) in enumerate(
         zip(built.model.num_ngrams, built.discounts, strict=True), 1
     ):
@@ -153,6 +166,30 @@ def adapt(
 
     check_model_name(output)
     write_model(mix_in(read_model(base), texts, weight), output)
+
+
+@contextmanager
+def _written_like(model: Path | None, texts: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """The texts, or for the block copies of them as the transcripts of a model are written."""
+    if model is None:
+        yield texts
+        return
+    with require_extra("train", "reading the model file"):
+        from asr.checkpoint import MODEL_KIND, read_documents
+    from asr.config import parse_options
+    from asr.text import TextConfig
+    from asr.word_files import normalize_text_file
+
+    try:
+        values = read_documents(model, MODEL_KIND)["config"]["text"]
+    except (KeyError, TypeError):
+        raise ModelFileError(f"{model} does not say how its transcripts are normalised") from None
+    config = parse_options(TextConfig, values, str(model))
+    with tempfile.TemporaryDirectory(prefix="asr-") as directory:
+        copies = [Path(directory) / f"{index}-{path.name}" for index, path in enumerate(texts)]
+        for path, copy in zip(texts, copies, strict=True):
+            normalize_text_file(path, copy, config)
+        yield copies
 
 
 def _numbers(text: str, option: str, kind: type[int] | type[float]) -> list[float]:
