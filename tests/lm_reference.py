@@ -1,4 +1,4 @@
-"""Interpolated modified Kneser-Ney from its definition, with dictionaries: slow and obvious."""
+"""Back-off models, Kneser-Ney and mixtures by their definitions, with dictionaries."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from lm_files import Ngrams
+
+from asr.lm.tables import UNKNOWN_LOG_PROB
+
+# By word ids: natural log-probability and back-off.
+IdNgrams = dict[tuple[int, ...], tuple[float, float]]
 
 FALLBACK = (0.0, 0.5, 1.0, 1.5)
 
@@ -83,3 +88,60 @@ def kneser_ney(
         ngram: (math.log10(prob), math.log10(gammas.get(ngram, 1.0)) if len(ngram) < order else 0.0)
         for ngram, prob in probs.items()
     }
+
+
+class TupleModel:
+    """A back-off model whose states are tuples of words.
+
+    Args:
+        ngrams: What the model lists, all unigrams among them.
+        order: Length of the longest n-grams.
+        num_words: Size of the vocabulary.
+        unk_id: What words outside the vocabulary count as, or -1.
+    """
+
+    def __init__(self, ngrams: IdNgrams, order: int, num_words: int, unk_id: int) -> None:
+        self.order, self.num_words, self.unk_id = order, num_words, unk_id
+        self.listed = dict(ngrams)
+        # Beginnings that are not listed get what backing off gives, and back-off weight 1.
+        for ngram in sorted(ngrams, key=len):
+            for end in range(2, len(ngram)):
+                if ngram[:end] not in self.listed:
+                    prob = self.log_prob(ngram[: end - 1], ngram[end - 1])
+                    self.listed[ngram[:end]] = (prob, 0.0)
+        self.children: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for ngram in self.listed:
+            self.children[ngram[:-1]].append(ngram[-1])
+
+    def known(self, word: int) -> int:
+        """The word, or what it counts as."""
+        return word if 0 <= word < self.num_words else self.unk_id
+
+    def log_prob(self, history: tuple[int, ...], word: int) -> float:
+        """Natural log-probability by Katz's definition; the words of the history are known."""
+        if (*history, word) in self.listed:
+            return self.listed[(*history, word)][0]
+        if not history:
+            return UNKNOWN_LOG_PROB
+        backoff = self.listed.get(history, (0.0, 0.0))[1]
+        return backoff + self.log_prob(history[1:], word)
+
+    def matters(self, history: tuple[int, ...]) -> bool:
+        """Whether all the words of a history can matter."""
+        if len(history) >= self.order or history not in self.listed:
+            return False
+        return bool(self.children.get(history)) or self.listed[history][1] != 0
+
+    def state(self, history: tuple[int, ...]) -> tuple[int, ...]:
+        """The longest ending of a history that matters."""
+        known = tuple(map(self.known, history[-self.order :]))
+        endings = [known[start:] for start in range(len(known))]
+        return next((ending for ending in endings if self.matters(ending)), ())
+
+    def log_probs(self, start: tuple[int, ...], words: Sequence[int]) -> list[float]:
+        """The log-probability of every word of a text that begins after a history."""
+        text = [*start, *map(self.known, words)]
+        firsts = range(len(start), len(text))
+        return [
+            self.log_prob(tuple(text[max(0, at - self.order + 1) : at]), text[at]) for at in firsts
+        ]

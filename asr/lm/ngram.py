@@ -122,7 +122,8 @@ class NgramModel:
 
         Words are what ASCII white space separates; a line feed is white space like others.
         """
-        letters = np.frombuffer(text.replace("\n", " ").encode(), np.uint8)
+        # A lone surrogate, as of an undecodable file name, is part of an unknown word.
+        letters = np.frombuffer(text.replace("\n", " ").encode(errors="surrogatepass"), np.uint8)
         index, start_state = self._plain_word_index, self.start_state
         return sum_sentence(
             self.tables.ints, index, letters, start_state, self.order - 1, self.eos_id
