@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from asr.decoding.grammar import read_grammar
 from asr.decoding.grammar_rules import Grammar
 from asr.decoding.lexicon import build_spelling
 from asr.errors import ConfigError, DataError, ModelFileError
-from asr.lm.binary import read_binary, write_binary
+from asr.lm.binary import model_from_bytes
 from asr.lm.files import read_model
 from asr.lm.ngram import NgramModel
 from asr.text import TextConfig, normalize
@@ -128,7 +127,7 @@ class DecoderSource:
         frame_s: Seconds between frames of its log-probabilities.
         text: How its transcripts are normalised.
         stored: What its file says of decoding, if anything.
-        lm_data: Language model in the file, as `write_binary` writes it.
+        lm_data: Language model in the file, as `model_to_bytes` gave it.
         path: The file, for messages.
     """
 
@@ -304,32 +303,8 @@ def _language_model(source: DecoderSource, choice: DecodingChoice) -> tuple[Ngra
         )
     if source.lm_data is None:
         raise ModelFileError(f"{source.path} lacks its language model")
-    return model_from_bytes(source.lm_data, source.path), MODEL_FILE_LM
-
-
-def model_to_bytes(model: NgramModel) -> bytes:
-    """A language model as `write_binary` writes it."""
-    with tempfile.TemporaryDirectory(prefix="asr-") as directory:
-        path = Path(directory) / "lm.bin"
-        write_binary(model, path)
-        return path.read_bytes()
-
-
-def model_from_bytes(data: bytes, source: Path) -> NgramModel:
-    """What `model_to_bytes` gave, out of the file `source`; checked, whoever wrote it.
-
-    Raises:
-        ModelFileError: The bytes are no usable model.
-    """
-    # The model stays mapped after its file lost its name; Windows keeps the name, hence `ignore`.
-    with tempfile.TemporaryDirectory(prefix="asr-", ignore_cleanup_errors=True) as directory:
-        path = Path(directory) / "lm.bin"
-        path.write_bytes(data)
-        try:
-            return read_binary(path)
-        except ModelFileError as error:
-            reason = error.message.replace(str(path), "its language model")
-            raise ModelFileError(f"{source}: {reason}", hint="tune it again: asr tune") from None
+    model = model_from_bytes(source.lm_data, f"the language model in {source.path}")
+    return model, MODEL_FILE_LM
 
 
 def _read_models(paths: Sequence[Path], mix: Sequence[float]) -> NgramModel:

@@ -12,10 +12,10 @@ from asr.decoder_setup import (
     Development,
     StoredDecoding,
     beam_setup,
-    model_to_bytes,
 )
 from asr.decoding import LogProbs
 from asr.errors import ConfigError, DataError
+from asr.lm.binary import model_to_bytes
 from asr.manifest import Utterance, read_manifest
 from asr.plots import plot_surface
 from asr.progress import progress_bar

@@ -11,9 +11,10 @@ from conftest import ToneModel
 
 from asr.audio import Waveform
 from asr.checkpoint import MODEL_KIND, load_tensors, save_tensors
-from asr.decoder_setup import DecodingChoice, Development, StoredDecoding, model_to_bytes
+from asr.decoder_setup import DecodingChoice, Development, StoredDecoding
 from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder
 from asr.errors import ModelFileError
+from asr.lm.binary import model_to_bytes
 from asr.lm.kneser_ney import BuildOptions, build_model
 from asr.manifest import read_manifest
 from asr.model_evaluation import evaluate_model

@@ -56,6 +56,35 @@ def write_binary(model: NgramModel, path: Path) -> None:
     Raises:
         DataError: The file cannot be written.
     """
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        for piece in _pieces(model):
+            stream.write(piece)
+            stream.write(bytes(-stream.tell() % ALIGNMENT))
+
+
+def model_to_bytes(model: NgramModel) -> bytes:
+    """What `write_binary` writes, to be part of another file."""
+    return b"".join(piece + bytes(-len(piece) % ALIGNMENT) for piece in _pieces(model))
+
+
+def model_from_bytes(content: bytes, source: str) -> NgramModel:
+    """What `model_to_bytes` gave.
+
+    Args:
+        content: Not copied.
+        source: What holds them, for errors.
+
+    Raises:
+        ModelFileError: The bytes are cut short, of another version or damaged.
+    """
+    try:
+        return _parse(content)
+    except _DamagedError as error:
+        raise ModelFileError(f"{source} is no usable binary language model: {error}") from None
+
+
+def _pieces(model: NgramModel) -> list[bytes]:
+    """Header, vocabulary and block, before they are aligned."""
     tables = model.tables
     header = HEADER.pack(
         MAGIC,
@@ -65,11 +94,7 @@ def write_binary(model: NgramModel, path: Path) -> None:
         len(model.vocabulary),
     )
     header += struct.pack(f"<{model.order}Q", *model.order_ends)
-    pieces = [header, model.vocabulary, tables.ints.astype("<i4", copy=False).tobytes()]
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        for piece in pieces:
-            stream.write(piece)
-            stream.write(bytes(-stream.tell() % ALIGNMENT))
+    return [header, model.vocabulary, tables.ints.astype("<i4", copy=False).tobytes()]
 
 
 def read_binary(path: Path) -> NgramModel:
@@ -107,7 +132,7 @@ def _require(condition: bool, problem: str) -> None:
         raise _DamagedError(problem)
 
 
-def _parse(content: mmap.mmap) -> NgramModel:
+def _parse(content: mmap.mmap | bytes) -> NgramModel:
     _require(len(content) >= HEADER.size, "it is shorter than its header")
     magic, version, order, size, vocabulary_size = HEADER.unpack_from(content)
     _require(magic == MAGIC, "it does not begin as one")
