@@ -71,6 +71,7 @@ def test_own_recordings_become_a_word_error_rate(tmp_path: Path) -> None:
         (recordings / f"u{index}.txt").write_text(" ".join(words))
     (settings,) = fenced("toml")
     (tmp_path / "my.toml").write_text(settings)
+    (tmp_path / "sentences.txt").write_text("BA DO MI\nDO DO\nMI BA\n")
     output = ""
     for arguments in asr_commands():
         if arguments[1] == "train":
@@ -83,7 +84,8 @@ def test_own_recordings_become_a_word_error_rate(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         output += done.stdout
-    assert "%WER " in output
+    assert output.count("\n%WER ") + output.startswith("%WER ") >= 2
+    assert "decoding is its default" in output
     assert output.count("recordings/u") == 60
 
 
