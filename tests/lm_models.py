@@ -66,7 +66,8 @@ def random_ngrams(shape: Shape) -> IdNgrams:
 
     def values(order: int) -> tuple[float, float]:
         backoff = 0.0 if generator.random() < shape.share_zero else generator.integers(-30, 5) / 16
-        return generator.integers(-60, 1) / 16, float(backoff) if order < shape.order else 0.0
+        log_prob = float(generator.integers(-60, 1) / 16)
+        return log_prob, float(backoff) if order < shape.order else 0.0
 
     ngrams: IdNgrams = {(word,): values(1) for word in range(len(words))}
     level: list[tuple[int, ...]] = [

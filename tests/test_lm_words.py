@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,15 @@ from hypothesis import strategies as st
 from lm_files import GOLDEN
 
 from asr.lm.arpa import read_arpa
-from asr.lm.word_index import encode_text, find_word, hash_word, index_words
+from asr.lm.word_index import (
+    EMPTY,
+    WordIndex,
+    encode_text,
+    find_word,
+    first_slot,
+    hash_word,
+    index_words,
+)
 
 WORDS = [
     b"a",
@@ -26,9 +37,9 @@ INDEX = index_words(b"\n".join(WORDS))
 END, BREAK = 7, -2
 
 
-def expected_ids(text: bytes, end: int) -> list[int]:
+def expected_ids(text: bytes, end: int, words: Sequence[bytes] = tuple(WORDS)) -> list[int]:
     """By Python: a sentence a line; what follows the last line feed has no end."""
-    ids = {word: index for index, word in enumerate(WORDS)}
+    ids = {word: index for index, word in enumerate(words)}
     *lines, rest = text.split(b"\n")
     found: list[int] = []
     for line in lines:
@@ -37,8 +48,8 @@ def expected_ids(text: bytes, end: int) -> list[int]:
     return found + [ids.get(word, -1) for word in rest.split()]
 
 
-def encoded(text: bytes, end: int = END) -> list[int]:
-    ids: list[int] = encode_text(INDEX, np.frombuffer(text, np.uint8), end, BREAK).tolist()
+def encoded(text: bytes, end: int = END, index: WordIndex = INDEX) -> list[int]:
+    ids: list[int] = encode_text(index, np.frombuffer(text, np.uint8), end, BREAK).tolist()
     return ids
 
 
@@ -85,3 +96,111 @@ def test_text_in_a_model_without_sentence_end() -> None:
     names = whole.vocabulary.replace(b"</s>", b"other")
     model = type(whole)(whole.order, whole.tables, whole.order_ends, names)
     assert model.text_log_prob("call") == pytest.approx(model.word_log_probs(["call"])[0])
+
+
+def fnv1a(word: bytes) -> int:
+    """FNV-1a of 64 bits as its authors write it, and one more round over the upper half."""
+    mixed = 0xCBF29CE484222325
+    for letter in [*word, None]:
+        mixed ^= mixed >> 32 if letter is None else letter
+        mixed = mixed * 0x100000001B3 % 2**64
+    return mixed ^ mixed >> 32
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=30), st.integers(0, 9))
+def test_hash_is_that_of_the_word_alone(text: bytes, before: int) -> None:
+    """Whatever stands around the word; up to white space, which bytes.split knows."""
+    word = (text.split() or [b""])[0] if not text[:1].isspace() else b""
+    letters = np.frombuffer(b"x" * before + text, np.uint8)
+    end, mixed = hash_word(letters, before)
+    assert (end, int(mixed)) == (before + len(word), fnv1a(word))
+
+
+# A word is what bytes.split makes of text: no ASCII white space, but any other character.
+any_words = st.text(
+    st.characters(exclude_characters=" \t\n\r\x0b\x0c", exclude_categories=["Cs"]), min_size=1
+).map(str.encode)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(any_words, min_size=1, max_size=30, unique=True),
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.data(),
+)
+def test_any_vocabulary_and_any_unicode_text(
+    words: list[bytes], other: str, data: st.DataObject
+) -> None:
+    pieces = st.sampled_from([*words, b" ", b"\n", b"\t\t", b"\r\n", other.encode(), b"\xa0"])
+    text = b"".join(data.draw(st.lists(pieces, max_size=30)))
+    index = index_words(b"\n".join(words))
+    assert encoded(text, END, index) == expected_ids(text, END, words)
+    assert encoded(text, -1, index) == expected_ids(text, -1, words)
+    assert encoded(b"\n".join(words), -1, index)[::2] == list(range(len(words)))
+
+
+def colliding(num_words: int, of_slots: int) -> list[bytes]:
+    """Words whose search begins in the last two of so many slots, so that it wraps around."""
+    slots = np.full(of_slots, EMPTY)
+    index = WordIndex(np.zeros(0, np.uint8), np.zeros(1, np.int64), slots)
+    found: list[bytes] = []
+    candidates = (b"%d" % number for number in range(10**6))
+    while len(found) < num_words:
+        word = next(candidates)
+        if first_slot(index, np.uint64(fnv1a(word))) >= of_slots - 2:
+            found.append(word)
+    return found
+
+
+@pytest.mark.parametrize("num_words", [1, 2, 3, 20])
+def test_words_that_begin_at_one_slot(num_words: int) -> None:
+    words = colliding(2 * num_words, 2 * num_words + 1)
+    known, unknown = words[:num_words], words[num_words:]
+    index = index_words(b"\n".join(known))
+    assert index.slots.size == 2 * num_words + 1
+    assert encoded(b" ".join(known), -1, index) == list(range(num_words))
+    assert encoded(b" ".join(unknown), -1, index) == [-1] * num_words
+
+
+def pairs_of_one_tag() -> Iterator[tuple[bytes, bytes]]:
+    """Words with equal 31 upper bits of the hash, all that a slot keeps of it."""
+    by_tag: dict[int, list[bytes]] = defaultdict(list)
+    for number in range(200_000):
+        word = b"%d" % number
+        mixed = hash_word(np.frombuffer(word, np.uint8), 0)[1]
+        by_tag[int(mixed) >> 33].append(word)
+    yield from ((words[0], words[1]) for words in by_tag.values() if len(words) > 1)
+
+
+def test_words_of_one_tag_are_told_apart_by_their_letters() -> None:
+    num_pairs = 0
+    for known, other in pairs_of_one_tag():
+        # One word has three slots, so the other's search meets it one time in three.
+        assert encoded(b" ".join([other, known]), -1, index_words(known)) == [-1, 0]
+        assert encoded(b" ".join([other, known]), -1, index_words(known + b"\n" + other)) == [1, 0]
+        num_pairs += 1
+    assert num_pairs > 3
+
+
+@pytest.mark.parametrize("size", [1, 255, 70_000, 1 << 20])
+def test_words_as_long_as_texts(size: int) -> None:
+    word = b"ab" * size
+    index = index_words(b"\n".join([word[:-1], word, word + b"a"]))
+    text = b" ".join([word + b"a", word, word[:-1], word + b"b", word[1:]])
+    assert encoded(text, -1, index) == [2, 1, 0, -1, -1]
+
+
+@pytest.mark.parametrize("space", [9, 10, 11, 12, 13, 32])
+def test_every_ascii_white_space_separates(space: int) -> None:
+    text = b"a" + bytes([space]) + b"ab"
+    assert [word for word in encoded(text, -1) if word != BREAK] == [0, 1]
+
+
+@pytest.mark.parametrize("letter", sorted({*range(256)} - {9, 10, 11, 12, 13, 32}))
+def test_no_other_byte_separates(letter: int) -> None:
+    assert len(encoded(b"a" + bytes([letter]) + b"ab", -1)) == 1
+
+
+def test_vocabulary_of_one_empty_word_finds_nothing() -> None:
+    assert encoded(b"a \n", -1, index_words(b"")) == [-1, BREAK]

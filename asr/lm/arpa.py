@@ -30,7 +30,7 @@ from asr.lm.word_index import WordIndex, index_words
 LN_10 = math.log(10.0)
 MAX_ORDER = 32
 # A longer line is no n-gram; the bound keeps a hostile file from filling memory with one line.
-MAX_LINE_BYTES = 1 << 16
+MAX_LINE_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 22
 GZIP_MAGIC = b"\x1f\x8b"
 # SRILM writes -99 for a probability of 0; a value far beyond says the file is damaged.
@@ -117,18 +117,22 @@ class _ArpaReader:
     def _fill(self) -> bool:
         """Take in the next lines, once all are read; False at the end of the file."""
         self._place = 0
-        while block := self._stream.read(BLOCK_BYTES):
+        while True:
+            self._check_length(len(self._rest), self._line_number + 1)
+            if not (block := self._stream.read(BLOCK_BYTES)):
+                break
             lines, line_feed, rest = block.rpartition(b"\n")
             self._text = self._rest + lines + line_feed if line_feed else b""
             self._rest = rest if line_feed else self._rest + rest
-            if len(self._rest) > MAX_LINE_BYTES:
-                self._line_number += self._text.count(b"\n") + 1
-                raise self._error(f"a line of more than {MAX_LINE_BYTES} bytes")
             if line_feed:
                 return True
         self._text, self._rest = self._rest + b"\n" if self._rest else b"", b""
         self._line_number += not self._text
         return bool(self._text)
+
+    def _check_length(self, num_bytes: int, line: int) -> None:
+        if num_bytes > MAX_LINE_BYTES:
+            raise self._error(f"a line of more than {MAX_LINE_BYTES} bytes", line)
 
     def _error(self, problem: str, line: int | None = None) -> DataError:
         return DataError(
@@ -144,9 +148,10 @@ class _ArpaReader:
         """
         while self._place < len(self._text) or self._fill():
             end = self._text.index(b"\n", self._place)
+            self._line_number += 1
+            self._check_length(end - self._place, self._line_number)
             line = self._text[self._place : end].strip()
             self._place = end + 1
-            self._line_number += 1
             if line:
                 return line
         raise self._error("the file ends too early")
@@ -195,7 +200,7 @@ class _ArpaReader:
             num_left = section.num_announced - len(section.lines)
             room = room_for(min(num_left, MAX_ROOM), section.order)
             num_ngrams, num_lines, self._place = parse_lines(
-                index, text, self._place, MIN_LOG10, room
+                index, text, self._place, MIN_LOG10, MAX_LINE_BYTES, room
             )
             section.add(room, num_ngrams, self._line_number)
             self._line_number += num_lines

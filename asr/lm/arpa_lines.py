@@ -13,7 +13,7 @@ import numpy as np
 
 from asr.lm.compiled import kernel
 from asr.lm.tables import Array, int64
-from asr.lm.word_index import LINE_FEED, WordIndex, find_word, hash_word, skip_spaces
+from asr.lm.word_index import LINE_FEED, WordIndex, find_word, hash_word, is_space, skip_spaces
 
 MINUS, PLUS, POINT, ZERO, NINE = 45, 43, 46, 48, 57
 # Integers of 15 digits, and 10**15, are exact in float64; so their quotient is correctly rounded.
@@ -49,7 +49,12 @@ def room_for(num_lines: int, order: int) -> NgramLines:
 
 @kernel
 def parse_lines(
-    index: WordIndex, text: Array, place: int, least_log10: float, room: NgramLines
+    index: WordIndex,
+    text: Array,
+    place: int,
+    least_log10: float,
+    max_line_bytes: int,
+    room: NgramLines,
 ) -> tuple[int, int, int]:
     """Read plain lines, and skip blank ones, until one is not plain or the room is full.
 
@@ -58,6 +63,7 @@ def parse_lines(
         text: (num_bytes,) uint8, whole lines.
         place: Where to begin, at the beginning of a line.
         least_log10: Smallest log10 that is plain; back-offs may be as large as they may be small.
+        max_line_bytes: Length, without its line feed, of the longest line that is plain or blank.
         room: To be filled.
 
     Returns:
@@ -67,13 +73,15 @@ def parse_lines(
     while place < text.size:
         after_spaces = int64(skip_spaces(text, place))
         if text[after_spaces] == LINE_FEED:
+            if after_spaces - place > max_line_bytes:
+                break
             place = after_spaces + 1
             num_lines += 1
             continue
         if num_ngrams == room.lines.size:
             break
         end = int64(parse_line(index, text, after_spaces, least_log10, room, num_ngrams))
-        if end < 0:
+        if end < 0 or end - 1 - place > max_line_bytes:
             break
         room.lines[num_ngrams] = num_lines
         place = end
@@ -127,8 +135,7 @@ def parse_number(text: Array, place: int) -> tuple[int, float]:
             if num_digits > MAX_DIGITS:
                 return place, NOT_PLAIN
         place += 1
-    # What follows a number is white space, which no code above that of space is.
-    if num_digits == 0 or text[place] > 32:
+    if num_digits == 0 or not is_space(text[place]):
         return place, NOT_PLAIN
     number = digits / 10.0**num_decimals
     return place, -number if is_negative else number
