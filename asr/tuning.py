@@ -43,6 +43,8 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 LM_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)
 WORD_BONUSES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+FEW_WEIGHTS, FEW_BONUSES = (0.0, 0.2, 0.5, 0.8, 1.2, 2.0), (-1.0, 0.0, 1.0, 2.0, 4.0)
+"""The grid where a decoder takes long to build: most of a second with 200,000 words."""
 WEIGHT_STEP, BONUS_STEP = 0.1, 0.5
 """Changes of weight and bonus that are equally far from the defaults."""
 UNKNOWN_SCORES = (-5.0, -20.0)
@@ -196,11 +198,12 @@ def tune(
         raise DataError("tuning needs at least one utterance with words")
     start = time.perf_counter()
     base = (config or BeamConfig()).model_copy(update={"num_best": 1, **SEARCH})
-    sample = _affordable(development, knowledge, base, time_limit_s)
+    plan = _plan(development, knowledge, base, time_limit_s)
+    sample = plan.sample
     plain = Trials(sample, Knowledge(), advance)
     without = _narrow(plain, base.model_copy(update={"vocabulary": "open"}))
     trials = Trials(sample, knowledge, advance)
-    surface, best = _find_weights(trials, base) if knowledge.lm is not None else (None, base)
+    surface, best = _find_weights(trials, plan, base) if knowledge.lm is not None else (None, base)
     if knowledge.lexicon is not None or (knowledge.lm is not None and base.lm_unit == "word"):
         best = _find_vocabulary(trials, best)
     best = _narrow(trials, best)
@@ -276,27 +279,41 @@ class Trials:
         return self._errors[index, text]
 
 
-def _affordable(
-    development: DevelopmentSet, knowledge: Knowledge, config: BeamConfig, time_limit_s: float
-) -> DevelopmentSet:
-    """As many of the utterances as can be decoded `NUM_TRIALS` times in the time."""
-    data = development
+@dataclass(frozen=True)
+class _Plan:
+    """What the time allows: on which utterances, and with which grid."""
+
+    sample: DevelopmentSet
+    lm_weights: tuple[float, ...]
+    word_bonuses: tuple[float, ...]
+
+
+def _plan(
+    data: DevelopmentSet, knowledge: Knowledge, config: BeamConfig, time_limit_s: float
+) -> _Plan:
+    """By what building a decoder and decoding some utterances takes, once all is compiled."""
     total = len(data.emissions)
     probe = data.sample(min(FEWEST_UTTERANCES, total), seed=0)
     BeamDecoder(data.tokenizer, data.frame_s, config, knowledge).decode(probe.emissions[0])
     start = time.perf_counter()
     decoder = BeamDecoder(data.tokenizer, data.frame_s, config, knowledge)
-    built = time.perf_counter()
+    build_s = time.perf_counter() - start
     decoder.decode_list(probe.emissions)
-    decode_s = (time.perf_counter() - built) / len(probe.emissions)
-    each_s = time_limit_s / NUM_TRIALS - (built - start)
-    count = min(total, max(len(probe.emissions), int(each_s / decode_s)))
-    return data if count == total else data.sample(count, seed=0)
+    decode_s = (time.perf_counter() - start - build_s) / len(probe.emissions)
+    is_slow = NUM_TRIALS * build_s > time_limit_s
+    # Where building takes most of the time, fewer utterances would save little.
+    allowed_s = max(time_limit_s / NUM_TRIALS - build_s, min(build_s, time_limit_s / NUM_TRIALS))
+    count = min(total, max(len(probe.emissions), int(allowed_s / decode_s)))
+    return _Plan(
+        sample=data if count == total else data.sample(count, seed=0),
+        lm_weights=FEW_WEIGHTS if is_slow else LM_WEIGHTS,
+        word_bonuses=FEW_BONUSES if is_slow else WORD_BONUSES,
+    )
 
 
-def _find_weights(trials: Trials, base: BeamConfig) -> tuple[Surface, BeamConfig]:
+def _find_weights(trials: Trials, plan: _Plan, base: BeamConfig) -> tuple[Surface, BeamConfig]:
     """The whole grid, and the settings with the weights that are taken."""
-    pairs = list(itertools.product(LM_WEIGHTS, WORD_BONUSES))
+    pairs = list(itertools.product(plan.lm_weights, plan.word_bonuses))
     configs = [base.model_copy(update={"lm_weight": w, "word_bonus": b}) for w, b in pairs]
     errors = np.stack([trials.utterance_errors(config) for config in configs])
     distances = [
@@ -305,8 +322,9 @@ def _find_weights(trials: Trials, base: BeamConfig) -> tuple[Surface, BeamConfig
     ]
     chosen = nearest_of_the_best(errors, distances)
     num_words = sum(len(one.split()) for one in trials.references)
-    wers = errors.sum(axis=1).reshape(len(LM_WEIGHTS), len(WORD_BONUSES)) / num_words
-    return Surface(LM_WEIGHTS, WORD_BONUSES, wers, pairs[chosen]), configs[chosen]
+    shape = (len(plan.lm_weights), len(plan.word_bonuses))
+    wers = errors.sum(axis=1).reshape(shape) / num_words
+    return Surface(plan.lm_weights, plan.word_bonuses, wers, pairs[chosen]), configs[chosen]
 
 
 def nearest_of_the_best(errors: Floats, distances: Sequence[float]) -> int:

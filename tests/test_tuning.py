@@ -17,6 +17,8 @@ from asr.lm.kneser_ney import BuildOptions, build_model
 from asr.lm.ngram import NgramModel
 from asr.tokens import tokenizer_from_dict
 from asr.tuning import (
+    FEW_BONUSES,
+    FEW_WEIGHTS,
     LM_WEIGHTS,
     PRUNING,
     WORD_BONUSES,
@@ -188,6 +190,17 @@ def test_little_time_means_fewer_utterances_and_says_so(lm: NgramModel) -> None:
     assert result.num_utterances == 50
     assert len(result.greedy.utterances) == 80
     assert " settings tried on 50 of 80 utterances in " in result.lines()[3]
+    assert result.surface is not None
+    assert result.surface.lm_weights == FEW_WEIGHTS
+    assert result.surface.wers.shape == (len(FEW_WEIGHTS), len(FEW_BONUSES))
+
+
+def test_the_small_grid_is_part_of_the_large_one_and_has_the_defaults() -> None:
+    default = BeamConfig()
+    assert default.lm_weight in FEW_WEIGHTS
+    assert default.word_bonus in FEW_BONUSES
+    assert set(FEW_WEIGHTS) <= set(LM_WEIGHTS)
+    assert set(FEW_BONUSES) <= set(WORD_BONUSES)
 
 
 def test_a_sample_is_drawn_by_its_seed_and_keeps_pairs(data: DevelopmentSet) -> None:
