@@ -41,8 +41,8 @@ def tune(
 ) -> None:
     """Find language model weight, word bonus and pruning, and store them in MODEL.
 
-    Later commands decode by what is stored. Where the beam search makes no fewer errors than greedy
-    decoding, that stays the default.
+    Later commands decode by what is stored, with confidences calibrated on the same data. Where the
+    beam search makes more errors than greedy decoding, greedy stays the default.
     """
     with require_extra("train", "tuning a PyTorch model"):
         from asr.model_tuning import TuneRequest, tune_model
