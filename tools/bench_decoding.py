@@ -59,7 +59,7 @@ from asr.wer import count_errors
 WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.5)
 BONUSES = (0.0, 1.0, 2.0, 3.0, 4.0)
 FRAME_S = 0.04
-DOUBT, NUM_RIVALS = 0.25, 4  # share of synthetic tokens that have rivals, and how many
+DOUBT, NUM_RIVALS = 0.35, 5  # share of synthetic tokens that have rivals, and how many
 CONTESTANT = Path(__file__).with_name("bench_decoding_contestant.py")
 EMPTY_FRAME = -20.0  # log-probability of what does not stand in a frame made by hand
 PEER_PACKAGES = ("numpy<2", "pyctcdecode", "kenlm", "flashlight-text")
