@@ -33,6 +33,10 @@ MAX_ORDER = 32
 MAX_LINE_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 22
 GZIP_MAGIC = b"\x1f\x8b"
+# N-grams are distinct: their text packs to a fourth; to a twentieth if all values are equal. A
+# gzip file that unpacks to more is made to fill memory; small files may, they cannot.
+MAX_GZIP_RATIO = 64
+FREE_BYTES = 1 << 26
 # SRILM writes -99 for a probability of 0; a value far beyond says the file is damaged.
 MIN_LOG10 = -1e6
 # N-grams read at a time.
@@ -95,6 +99,10 @@ class _ArpaReader:
         self._line_number = 0
         self._ids: dict[bytes, int] = {}
         self._stream = stream
+        is_packed = isinstance(stream, gzip.GzipFile)
+        size = path.stat().st_size
+        self._max_bytes = FREE_BYTES + MAX_GZIP_RATIO * size if is_packed else math.inf
+        self._num_bytes = 0
         # Whole lines, of which those from `_place` on are still to be read; then the next's begin.
         self._text, self._place, self._rest = b"", 0, b""
 
@@ -121,6 +129,9 @@ class _ArpaReader:
             self._check_length(len(self._rest), self._line_number + 1)
             if not (block := self._stream.read(BLOCK_BYTES)):
                 break
+            self._num_bytes += len(block)
+            if self._num_bytes > self._max_bytes:
+                raise self._error(f"unpacks to more than {self._max_bytes} bytes")
             lines, line_feed, rest = block.rpartition(b"\n")
             self._text = self._rest + lines + line_feed if line_feed else b""
             self._rest = rest if line_feed else self._rest + rest

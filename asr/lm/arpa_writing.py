@@ -11,12 +11,13 @@ from typing import IO, cast
 import numpy as np
 
 from asr.files import atomic_path
+from asr.lm.arpa import MIN_LOG10
 from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel
 from asr.lm.tables import NUM_INNER, Array, NgramTables, backoff_of, log_prob_of, word_of
 
 BUFFER_BYTES = 1 << 22
-# Sign, up to 7 digits, point, 7 digits; MIN_LOG10 of the reader has 7.
+# Sign, up to 7 digits, point, 7 digits; MIN_LOG10 has 7.
 NUMBER_BYTES = 16
 TAB, LINE_FEED, SPACE, MINUS, POINT, ZERO = (ord(character) for character in "\t\n -.0")
 DECIMALS = 7
@@ -85,7 +86,9 @@ def format_nodes(
     """Write the lines of nodes into the buffer; returns the number of bytes."""
     size = 0
     for node in nodes:
-        size = put_number(buffer, size, log_prob_of(tables, node) / LN_10)
+        # Blank nodes of a model that is not normalised can lie outside what files may hold.
+        log10 = log_prob_of(tables, node) / LN_10
+        size = put_number(buffer, size, min(max(log10, MIN_LOG10), 0.0))
         place = size
         ancestor = node
         while ancestor != 0:
@@ -101,7 +104,8 @@ def format_nodes(
             end, ancestor = begin, parents[ancestor]
         if node < tables.ints[NUM_INNER]:
             buffer[size] = TAB
-            size = put_number(buffer, size + 1, backoff_of(tables, node) / LN_10)
+            log10 = backoff_of(tables, node) / LN_10
+            size = put_number(buffer, size + 1, min(max(log10, MIN_LOG10), -MIN_LOG10))
         buffer[size] = LINE_FEED
         size += 1
     return size

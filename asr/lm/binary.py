@@ -46,6 +46,9 @@ VERSION = 2
 HEADER = struct.Struct("<8sIIQQ")
 ALIGNMENT = 64
 ITEM_BYTES = 4
+# More than any sum of back-offs that ARPA files may hold. It is of either sign: in a model that is
+# not normalised, backing off can give a blank node a probability above 1.
+LARGEST = np.float32(1e8)
 # The header of a block, node 0 and the empty slot that every block has.
 LEAST_ITEMS = num_items(1, 1, 1)
 
@@ -180,7 +183,7 @@ def are_sound(tables: NgramTables, ends: Array, num_words: int) -> bool:
     for node in range(num_inner):
         begin, end = children_of(tables, node)
         sound &= begin <= end
-        sound &= abs(backoff_of(tables, node)) < np.float32(1e7)
+        sound &= abs(backoff_of(tables, node)) < LARGEST
     for node in range(1, num_nodes):
         word, log_prob, link = (
             word_of(tables, node),
@@ -188,7 +191,7 @@ def are_sound(tables: NgramTables, ends: Array, num_words: int) -> bool:
             link_of(tables, node),
         )
         sound &= (word >= 0) & (word < num_words)
-        sound &= (log_prob <= 0) & (log_prob > np.float32(-1e7))
+        sound &= abs(log_prob) < LARGEST
         sound &= (link >= 0) & (link < node) & (link < num_inner)
     for word in range(num_words):
         sound &= word_of(tables, word + 1) == word

@@ -11,6 +11,7 @@ References:
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ def text_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
                 rest += rest_of_block
                 if len(rest) > MAX_TEXT_LINE_BYTES:
                     raise DataError(f"{path}, line {line_number}: longer than 64 MiB")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from None
     if rest:
         yield rest + b"\n", line_number
