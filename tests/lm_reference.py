@@ -145,3 +145,34 @@ class TupleModel:
         return [
             self.log_prob(tuple(text[max(0, at - self.order + 1) : at]), text[at]) for at in firsts
         ]
+
+
+class ProperModel:
+    """Normalised by its definition: what a history lists keeps its probability, the rest share.
+
+    Args:
+        probs: Probabilities, of all unigrams among them; beginnings of what is listed are listed.
+            The unknown word is written in either way.
+    """
+
+    def __init__(self, probs: dict[tuple[str, ...], float]) -> None:
+        self.probs = {
+            tuple("<unk>" if word == "<UNK>" else word for word in ngram): prob
+            for ngram, prob in probs.items()
+        }
+
+    def prob(self, history: tuple[str, ...], word: str) -> float:
+        """Probability of a word after a history; 0 for one outside the vocabulary."""
+        if (word,) not in self.probs:
+            return 0.0
+        known = tuple(name if (name,) in self.probs else "<unk>" for name in history)
+        if (*known, word) in self.probs:
+            return self.probs[(*known, word)]
+        return self.weight(known) * self.prob(known[1:], word)
+
+    def weight(self, history: tuple[str, ...]) -> float:
+        """Back-off weight."""
+        children = [n for n in self.probs if n[:-1] == history and n[-1] != "<s>"]
+        left_here = 1 - math.fsum(self.probs[child] for child in children)
+        left_shorter = 1 - math.fsum(self.prob(history[1:], child[-1]) for child in children)
+        return left_here / left_shorter if children else 1.0

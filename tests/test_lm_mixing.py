@@ -236,6 +236,14 @@ def test_perplexity_of_certainty(tmp_path: Path) -> None:
     assert found.log_prob == pytest.approx(-5 * 0.5 * LN_10)
 
 
+def test_perplexity_beyond_all_numbers(tmp_path: Path) -> None:
+    arpa = tmp_path / "lm.arpa"
+    arpa.write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n-1 </s>\n-1000 a\n\n\\end\\\n")
+    (tmp_path / "text").write_text("a a a\n")
+    found = measure_perplexity(read_arpa(arpa), [tmp_path / "text"])
+    assert found.including_unknown == found.excluding_unknown == math.inf
+
+
 def test_distinct_rows_of_parts_are_merged_sorted() -> None:
     generator = np.random.default_rng(0)
     every = np.array(list(product(range(4), repeat=3)), np.int32)

@@ -21,12 +21,14 @@ from lm_models import (
 )
 from lm_reference import IdNgrams
 
+from asr.errors import DataError
 from asr.lm.ngram import BOS, NgramModel
 from asr.lm.tables import (
     EMPTY_SLOT,
     FEW,
     HEADER,
     NODE_ITEMS,
+    SLOTS_PER_CHILD,
     UNKNOWN_LOG_PROB,
     advance,
     find_child,
@@ -34,6 +36,7 @@ from asr.lm.tables import (
     num_items,
     slot_of,
 )
+from asr.lm.trie import MAX_NODES, check_num_nodes
 
 SETTINGS = settings(max_examples=50, deadline=None)
 # Orders 1 to 6, histories of many and of few children, words that never follow: the corners.
@@ -212,6 +215,15 @@ def test_few_and_many_children_are_found_alike(num_children: int) -> None:
         assert (child >= 0) == (word in chosen)
         assert child < 0 or model.tables.log_prob[child] == -word / 16
     assert (model.tables.slots.size > 1) == (num_children > FEW)
+
+
+def test_numbers_of_the_largest_model_fit_into_items() -> None:
+    """Slots are the most numerous: so many for each child of nodes that have more than a few."""
+    largest = np.iinfo(np.int32).max
+    assert largest >= SLOTS_PER_CHILD * (MAX_NODES - 1) + 1
+    check_num_nodes(MAX_NODES)
+    with pytest.raises(DataError, match="the language model has 1073741823 n-grams, more than"):
+        check_num_nodes(MAX_NODES + 1)
 
 
 @SETTINGS

@@ -19,7 +19,7 @@ import numpy as np
 from asr.errors import DataError
 from asr.lm.compiled import compiled
 from asr.lm.kneser_ney import BuildOptions, build_model
-from asr.lm.ngram import BOS, UNK, UNK_NAMES, NgramModel
+from asr.lm.ngram import BOS, UNK, NgramModel
 from asr.lm.perplexity import text_ids
 from asr.lm.renormalising import order_rows, with_backoffs
 from asr.lm.tables import Array, NgramTables, advance
@@ -48,17 +48,20 @@ def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -
     Raises:
         DataError: The weights do not fit.
     """
-    if len(models) != len(weights) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+    # Asked so that NaN does not pass.
+    is_share = min(weights, default=-1.0) >= 0 and abs(sum(weights) - 1) <= 1e-6
+    if len(models) != len(weights) or not is_share:
         shown = " ".join(f"{weight:g}" for weight in weights)
         raise DataError(
             f"{len(models)} models with weights {shown}",
             hint="give one weight for each, at least 0; together they are 1",
         )
-    words = list(dict.fromkeys(_name(word) for model in models for word in model.words))
+    names = [_names(model) for model in models]
+    words = list(dict.fromkeys(word for words_of_model in names for word in words_of_model))
     ids = {word: index for index, word in enumerate(words)}
     # (num_words of a model,) id in the mixture; and (num_words of the mixture,) id in the model.
     to_mixture = [
-        np.array([ids[_name(word)] for word in model.words], np.int32) for model in models
+        np.array([ids[word] for word in words_of_model], np.int32) for words_of_model in names
     ]
     to_models = [np.full(len(words), -1, np.int32) for _ in models]
     for there, back in zip(to_mixture, to_models, strict=True):
@@ -81,8 +84,9 @@ def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -
     return with_backoffs([word.encode() for word in words], tables)
 
 
-def _name(word: str) -> str:
-    return UNK if word in UNK_NAMES else word
+def _names(model: NgramModel) -> list[str]:
+    """The words by id; the unknown word is named alike in all models."""
+    return [UNK if index == model.unk_id else word for index, word in enumerate(model.words)]
 
 
 @compiled

@@ -37,13 +37,20 @@ class Perplexity:
     @property
     def including_unknown(self) -> float:
         """Perplexity per word and sentence end; it hangs on what the model gives `<unk>`."""
-        return math.exp(-self.log_prob / (self.num_words + self.num_sentences))
+        return _exp(-self.log_prob / (self.num_words + self.num_sentences))
 
     @property
     def excluding_unknown(self) -> float:
         """Perplexity over the words the model knows, and sentence ends."""
         num_known = self.num_words + self.num_sentences - self.num_unknown
-        return math.exp((self.unknown_log_prob - self.log_prob) / num_known)
+        return _exp((self.unknown_log_prob - self.log_prob) / num_known)
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
 
 
 def measure_perplexity(model: NgramModel, paths: Sequence[Path]) -> Perplexity:

@@ -12,7 +12,8 @@ from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel, freeze_model, unk_index
 from asr.lm.tables import Array, fill_links, int64, tables_of_trie
 
-MAX_NODES = 2**31 - 2
+# 32 bits number twice as many slots, and one more.
+MAX_NODES = 2**30 - 1
 
 
 @dataclass(frozen=True)
