@@ -134,3 +134,31 @@ def test_there_are_no_word_features_where_nothing_may_end() -> None:
     stream = BeamDecoder(CHARACTERS, FRAME_S, knowledge=knowledge).stream()
     assert stream.word_features().shape == (0, NUM_FEATURES)
     assert stream.finish()[0].score == -math.inf
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_groups_of_utterances_give_what_each_gives_alone(
+    monkeypatch: pytest.MonkeyPatch, num_threads: int
+) -> None:
+    config = BeamConfig(beam_width=20, num_threads=num_threads)
+    knowledge = Knowledge(grammar=parse_grammar("$s = (a | b | ab | ba)+;"))
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, config, knowledge)
+    lengths = (0, 1, 40, 0, 7, 90, 3, 12)
+    utterances = [random_log_probs(9 + n, n, VOCAB_SIZE) for n in lengths]
+    expected = []
+    for one in utterances:
+        stream = decoder.stream()
+        stream.accept(one)
+        expected.append(stream.finish())
+    assert decoder.decode_list(utterances) == expected
+    assert [decoder.decode(one) for one in utterances] == expected
+    monkeypatch.setattr("asr.decoding.beam.MAX_VALUES", 10 * VOCAB_SIZE)
+    assert decoder.decode_list(utterances) == expected
+    assert decoder.decode_list([]) == []
+
+
+def test_a_group_outgrows_its_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    utterances = [random_log_probs(seed, 60, VOCAB_SIZE) for seed in (1, 2)]
+    expected = [BeamDecoder(CHARACTERS, FRAME_S).decode(one) for one in utterances]
+    monkeypatch.setattr("asr.decoding.search_state.FIRST_CAPACITY", 1)
+    assert BeamDecoder(CHARACTERS, FRAME_S).decode_list(utterances) == expected

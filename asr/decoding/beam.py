@@ -11,19 +11,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding.beam_stream import BeamStream, Search
+from asr.decoding.beam_stream import BeamStream
 from asr.decoding.checks import check_batch, check_log_probs
 from asr.decoding.knowledge import Knowledge, build_fusion
 from asr.decoding.options import BeamConfig
-from asr.decoding.reading import Script
+from asr.decoding.reading import Script, Search
 from asr.decoding.search import Pruning
 from asr.decoding.search_state import Workspace
 from asr.decoding.types import Hypothesis, LogProbs
+from asr.decoding.whole import search_whole
 from asr.errors import ConfigError
 from asr.tokens import Tokenizer
 
 # Nodes of the largest workspace that is kept for the next utterance: some 10 MB.
 MAX_SPARE_CAPACITY = 1 << 18
+
+# Values of the emissions that are searched in one go: 16 MB as float64.
+MAX_VALUES = 1 << 21
+GROUPS_PER_THREAD = 4
 
 
 class BeamDecoder:
@@ -65,26 +70,16 @@ class BeamDecoder:
         script = Script(tokenizer, frame_s, fusion.spelling, config.calibration)
         self._search = Search(script, pruning, fusion, start, config.num_best)
         self._num_threads = config.num_threads or os.cpu_count() or 1
-        self._spare: list[
-            Workspace
-        ] = []  # one for each thread that decodes; append and pop are atomic
+        # One for each thread that decodes; to append and to pop are atomic.
+        self._spare: list[Workspace] = []
 
     def decode(self, log_probs: LogProbs) -> list[Hypothesis]:
         """Decode one utterance; see `Decoder.decode`.
 
-        Where a closed vocabulary makes everything impossible, the one hypothesis is empty and has
+        Where nothing can be said in vocabulary and grammar, the one hypothesis is empty and has
         probability zero.
         """
-        try:
-            workspace = self._spare.pop()
-        except IndexError:
-            workspace = self._search.new_workspace()
-        stream = BeamStream(self._search, workspace)
-        stream.accept(log_probs)
-        found = stream.finish()
-        if stream.workspace.arena.parent.size <= MAX_SPARE_CAPACITY:
-            self._spare.append(stream.workspace)
-        return found
+        return self._decode_group([log_probs])[0]
 
     def decode_batch(
         self, log_probs: LogProbs, lengths: Sequence[int] | npt.NDArray[np.integer[Any]]
@@ -104,14 +99,53 @@ class BeamDecoder:
         Raises:
             DataError: As `decode`.
         """
-        for one in log_probs:
-            check_log_probs(one, len(self._search.script.tokenizer.vocab))
         num_threads = min(self._num_threads, len(log_probs))
+        groups = _groups(log_probs, num_threads)
         if num_threads <= 1:
-            return [self.decode(one) for one in log_probs]
-        with ThreadPoolExecutor(num_threads) as pool:
-            return list(pool.map(self.decode, log_probs))
+            found = [self._decode_group(group) for group in groups]
+        else:
+            with ThreadPoolExecutor(num_threads) as pool:
+                found = list(pool.map(self._decode_group, groups))
+        return [hypotheses for group in found for hypotheses in group]
+
+    def _decode_group(self, group: Sequence[LogProbs]) -> list[list[Hypothesis]]:
+        """Decode utterances one after the other: in one go if that is possible."""
+        search = self._search
+        for one in group:
+            check_log_probs(one, len(search.script.tokenizer.vocab))
+        try:
+            workspace = self._spare.pop()
+        except IndexError:
+            workspace = search.new_workspace()
+        found: list[list[Hypothesis]] = []
+        if search.num_best == 1 and sum(one.size for one in group) <= MAX_VALUES:
+            best, workspace = search_whole(search, workspace, group)
+            found = [[one] for one in best]
+        else:
+            for one in group:
+                stream = BeamStream(search, workspace)
+                stream.accept(one)
+                found.append(stream.finish())
+                workspace = stream.workspace
+        if workspace.arena.parent.size <= MAX_SPARE_CAPACITY:
+            self._spare.append(workspace)
+        return found
 
     def stream(self) -> BeamStream:
         """Begin an utterance whose log-probabilities come in chunks."""
         return BeamStream(self._search)
+
+
+def _groups(log_probs: Sequence[LogProbs], num_threads: int) -> list[list[LogProbs]]:
+    """Consecutive utterances, a few groups for each thread and none too large for one go."""
+    total = sum(one.size for one in log_probs)
+    limit = min(MAX_VALUES, total // (GROUPS_PER_THREAD * max(num_threads, 1)))
+    groups: list[list[LogProbs]] = []
+    size = 0
+    for one in log_probs:
+        if not groups or size + one.size > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(one)
+        size += one.size
+    return groups

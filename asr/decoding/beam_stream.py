@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,35 +9,17 @@ import numpy.typing as npt
 
 from asr.decoding.checks import CHUNK_FRAMES, check_log_probs
 from asr.decoding.confidence import NUM_FEATURES, frame_entropies
-from asr.decoding.fusion import Fusion
-from asr.decoding.reading import FinalBeam, Script, read_features, read_hypotheses
-from asr.decoding.search import Pruning, advance_frames, finish_all
+from asr.decoding.reading import NOTHING, FinalBeam, Search, read_features, read_hypotheses
+from asr.decoding.search import advance_frames, finish_all
 from asr.decoding.search_state import (
-    Start,
     Workspace,
     begin,
     collect,
-    new_workspace,
 )
 from asr.decoding.types import Hypothesis, LogProbs
 from asr.errors import DataError
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Search:
-    """What all utterances of a decoder share; see `BeamDecoder`."""
-
-    script: Script
-    pruning: Pruning
-    fusion: Fusion
-    start: Start
-    num_best: int
-
-    def new_workspace(self) -> Workspace:
-        """Room for one utterance."""
-        return new_workspace(self.pruning.beam_width, len(self.script.tokenizer.vocab))
 
 
 class BeamStream:
@@ -119,7 +99,7 @@ class BeamStream:
     def _hypotheses(self, num_best: int) -> list[Hypothesis]:
         final = self._final()
         if final is None:
-            return [Hypothesis((), (), (), -math.inf, 0.0, -math.inf)]
+            return [NOTHING]
         return read_hypotheses(self._search.script, final, num_best)
 
     def _final(self) -> FinalBeam | None:

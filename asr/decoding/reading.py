@@ -11,8 +11,16 @@ import numpy.typing as npt
 
 from asr.decoding.calibration import Calibration
 from asr.decoding.confidence import NUM_FEATURES, word_features, word_posteriors
-from asr.decoding.fusion import Spelling
-from asr.decoding.search_state import Arena, trace, trace_tokens
+from asr.decoding.fusion import Fusion, Spelling
+from asr.decoding.search import Pruning
+from asr.decoding.search_state import (
+    Arena,
+    Start,
+    Workspace,
+    new_workspace,
+    trace,
+    trace_tokens,
+)
 from asr.decoding.types import Hypothesis, Word
 from asr.lm.compiled import compiled
 from asr.tokens import Tokenizer
@@ -23,6 +31,9 @@ Array = npt.NDArray[Any]
 # probable than the best by more than this (natural log).
 NUM_RIVALS = 50
 MAX_BEHIND = 12.0
+
+NOTHING = Hypothesis((), (), (), -math.inf, 0.0, -math.inf)
+"""Where nothing that was heard can be said."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,21 @@ class Script:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What all utterances of a decoder share; see `BeamDecoder`."""
+
+    script: Script
+    pruning: Pruning
+    fusion: Fusion
+    start: Start
+    num_best: int
+
+    def new_workspace(self) -> Workspace:
+        """Room for one utterance."""
+        return new_workspace(self.pruning.beam_width, len(self.script.tokenizer.vocab))
+
+
+@dataclass(frozen=True)
 class FinalBeam:
     """What a search ends with.
 
@@ -56,86 +82,97 @@ class FinalBeam:
     entropies: Array
 
 
+@compiled
+def rivals_of(entries: Array, order: Array, place: int) -> tuple[Array, Array]:
+    """What an entry's words are compared with: nodes and ranks, its own first.
+
+    Args:
+        entries: With final ranks.
+        order: Indices of the best entries, best first.
+        place: Where in `order` the entry is.
+    """
+    num_rivals = min(NUM_RIVALS, order.size)
+    nodes, ranks = np.empty(num_rivals + 1, np.int32), np.empty(num_rivals + 1)
+    nodes[0], ranks[0] = entries[order[place]].node, entries[order[place]].rank
+    count = 1
+    for other in range(num_rivals):
+        entry = entries[order[other]]
+        if other != place and entry.rank >= entries[order[0]].rank - MAX_BEHIND:
+            nodes[count], ranks[count] = entry.node, entry.rank
+            count += 1
+    return nodes[:count], ranks[:count]
+
+
+@compiled
+def posteriors_of(
+    arena: Arena, entries: Array, order: Array, place: int, spelling: Spelling
+) -> Array:
+    """`confidence.word_posteriors` of an entry beside its rivals; arguments as `rivals_of`."""
+    nodes, ranks = rivals_of(entries, order, place)
+    tokens, first = trace_tokens(arena, nodes)
+    return word_posteriors(tokens, first, ranks, spelling)
+
+
+class Traced(NamedTuple):
+    """One hypothesis.
+
+    Fields:
+        tokens, starts, ends: (num_tokens,) int32, as of `search_state.trace`.
+        posteriors: (num_words,) of `confidence.word_posteriors`.
+        total, partial: Acoustic and other score.
+    """
+
+    tokens: Array
+    starts: Array
+    ends: Array
+    posteriors: Array
+    total: float
+    partial: float
+
+
 def read_hypotheses(script: Script, beam: FinalBeam, num_best: int) -> list[Hypothesis]:
     """The best hypotheses of a beam, distinct as words: `num_best`, or as many as there are."""
     found: dict[tuple[str, ...], Hypothesis] = {}
-    for index in range(len(beam.entries)):
-        if beam.entries[index]["rank"] == -math.inf:
+    for place in range(len(beam.entries)):
+        if beam.entries[place]["rank"] == -math.inf:
             break
-        one = _read(script, beam, index)
+        one = read_hypothesis(script, _trace(script, beam, place), beam.entropies)
         found.setdefault(tuple(word.text for word in one.words), one)
         if len(found) == num_best:
             break
     return list(found.values())
 
 
-class WordFrames(NamedTuple):
-    """Where the words of a hypothesis are; see `confidence.word_features`."""
-
-    entropies: Array
-    starts: Array
-    ends: Array
-    spans: Array
-
-
-@compiled
-def _features(
-    arena: Arena, entries: Array, index: int, spelling: Spelling, words: WordFrames
-) -> Array:
-    """`confidence.word_features` of each word of entry `index`, beside its rivals."""
-    num_rivals = min(NUM_RIVALS, entries.size)
-    nodes, ranks = np.empty(num_rivals + 1, np.int32), np.empty(num_rivals + 1)
-    nodes[0], ranks[0] = entries[index].node, entries[index].rank
-    count = 1
-    for rival in range(num_rivals):
-        if rival != index and entries[rival].rank >= entries[0].rank - MAX_BEHIND:
-            nodes[count], ranks[count] = entries[rival].node, entries[rival].rank
-            count += 1
-    tokens, first = trace_tokens(arena, nodes[:count])
-    posteriors = word_posteriors(tokens, first, ranks[:count], spelling)
-    return word_features(posteriors, words.entropies, words.starts, words.ends, words.spans)
-
-
-class _Traced(NamedTuple):
-    """Tokens of one entry, their runs of frames, and its words: (text, first token, end)."""
-
-    tokens: list[int]
-    starts: Array
-    ends: Array
-    spans: list[tuple[str, int, int]]
-
-
 def read_features(script: Script, beam: FinalBeam) -> Array:
     """(num_words, NUM_FEATURES) `confidence.word_features` of the best hypothesis."""
-    return _features_of(script, beam, 0, _trace(script, beam, 0))
+    traced = _trace(script, beam, 0)
+    spans = script.tokenizer.word_spans(traced.tokens.tolist())
+    return _features(traced, spans, beam.entropies)
 
 
-def _trace(script: Script, beam: FinalBeam, index: int) -> _Traced:
-    tokens, starts, ends = trace(beam.arena, beam.entries[index], len(beam.entropies))
-    token_list = tokens.tolist()
-    return _Traced(token_list, starts, ends, script.tokenizer.word_spans(token_list))
+def _trace(script: Script, beam: FinalBeam, place: int) -> Traced:
+    entry, order = beam.entries[place], np.arange(len(beam.entries))
+    posteriors = posteriors_of(beam.arena, beam.entries, order, place, script.spelling)
+    paths = trace(beam.arena, entry, len(beam.entropies))
+    return Traced(*paths, posteriors, float(entry["total"]), float(entry["partial"]))
 
 
-def _features_of(script: Script, beam: FinalBeam, index: int, traced: _Traced) -> Array:
-    if not traced.spans:
+def _features(traced: Traced, spans: list[tuple[str, int, int]], entropies: Array) -> Array:
+    if not spans:
         return np.empty((0, NUM_FEATURES))
-    spans = np.array([span[1:] for span in traced.spans])
-    words = WordFrames(beam.entropies, traced.starts, traced.ends, spans)
-    return _features(beam.arena, beam.entries, index, script.spelling, words)
+    bounds = np.array([span[1:] for span in spans])
+    return word_features(traced.posteriors, entropies, traced.starts, traced.ends, bounds)
 
 
-def _read(script: Script, beam: FinalBeam, index: int) -> Hypothesis:
-    entry, frame_s = beam.entries[index], script.frame_s
-    traced = _trace(script, beam, index)
-    starts, ends = traced.starts.tolist(), traced.ends.tolist()
-    features = _features_of(script, beam, index, traced)
-    confidences = script.calibration.confidence(features).tolist()
+def read_hypothesis(script: Script, traced: Traced, entropies: Array) -> Hypothesis:
+    """One hypothesis; `entropies` are those of `FinalBeam`."""
+    tokens, starts = traced.tokens.tolist(), traced.starts.tolist()
+    ends, frame_s = traced.ends.tolist(), script.frame_s
+    spans = script.tokenizer.word_spans(tokens)
+    confidences = script.calibration.confidence(_features(traced, spans, entropies)).tolist()
     words = tuple(
         Word(text, starts[first] * frame_s, ends[last - 1] * frame_s, confidence)
-        for (text, first, last), confidence in zip(traced.spans, confidences, strict=True)
+        for (text, first, last), confidence in zip(spans, confidences, strict=True)
     )
-    acoustic_log_prob, lm_log_prob = float(entry["total"]), float(entry["partial"])
-    score = acoustic_log_prob + lm_log_prob
-    return Hypothesis(
-        tuple(traced.tokens), tuple(starts), words, acoustic_log_prob, lm_log_prob, score
-    )
+    score = traced.total + traced.partial
+    return Hypothesis(tuple(tokens), tuple(starts), words, traced.total, traced.partial, score)

@@ -130,16 +130,24 @@ class Workspace(NamedTuple):
     arena: Arena
 
 
+@compiled
 def new_arena(capacity: int) -> Arena:
     """An arena that holds nothing but the root."""
-    num_slots = 1 << (2 * capacity - 1).bit_length()
-    parent, token, entry, record_parent, start, end = (
-        np.full(capacity, NONE, np.int32) for _ in range(6)
-    )
+    num_slots = 1
+    while num_slots < 2 * capacity:
+        num_slots *= 2
+    token, entry = np.full(capacity, NONE, np.int32), np.full(capacity, NONE, np.int32)
     token[ROOT], entry[ROOT] = BLANK, 0
-    slots = np.full(num_slots, NONE, np.int32)
-    used = np.array([1, 0], np.int64)
-    return Arena(parent, token, entry, slots, record_parent, start, end, used)
+    return Arena(
+        np.full(capacity, NONE, np.int32),
+        token,
+        entry,
+        np.full(num_slots, NONE, np.int32),
+        np.full(capacity, NONE, np.int32),
+        np.full(capacity, NONE, np.int32),
+        np.full(capacity, NONE, np.int32),
+        np.array([1, 0], np.int64),
+    )
 
 
 def new_workspace(beam_width: int, vocab_size: int) -> Workspace:
@@ -268,6 +276,7 @@ def _collect_records(arena: Arena, target: Arena, entries: Array) -> None:
     target.used[1] = count
 
 
+@compiled
 def collect(arena: Arena, beam: Beam) -> Arena:
     """Drop what no prefix in the beam needs; double the arena where most is needed.
 
@@ -275,15 +284,14 @@ def collect(arena: Arena, beam: Beam) -> Arena:
     """
     row, num_entries, _ = beam.now
     entries = beam.entries[row, :num_entries]
-    target = arena
-    _collect_nodes(arena, target, entries)
-    _collect_records(arena, target, entries)
+    _collect_nodes(arena, arena, entries)
+    _collect_records(arena, arena, entries)
     capacity = arena.parent.size
-    if 2 * max(target.used) <= capacity:
-        return target
-    larger = new_arena(2 * capacity)
-    _collect_nodes(target, larger, entries)
-    _collect_records(target, larger, entries)
+    if 2 * max(arena.used[0], arena.used[1]) <= capacity:
+        return arena
+    larger: Arena = new_arena(2 * capacity)
+    _collect_nodes(arena, larger, entries)
+    _collect_records(arena, larger, entries)
     return larger
 
 

@@ -1,0 +1,184 @@
+"""Whole utterances in one compiled call, several of them at a time.
+
+Short utterances take less time to search than Python takes to go from step to step, and threads
+that take turns in Python hinder each other. So what `BeamStream` does step by step is done here
+without returning to Python: the same functions, and so the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from asr.decoding.confidence import frame_entropies
+from asr.decoding.fusion import Fusion
+from asr.decoding.reading import (
+    NOTHING,
+    NUM_RIVALS,
+    Script,
+    Search,
+    Traced,
+    posteriors_of,
+    read_hypothesis,
+)
+from asr.decoding.search import Pruning, advance_frames, finish_all
+from asr.decoding.search_state import (
+    Arena,
+    Beam,
+    Start,
+    Workspace,
+    begin,
+    collect,
+    trace,
+)
+from asr.decoding.types import Hypothesis, LogProbs
+from asr.lm.compiled import compiled
+
+Array = npt.NDArray[Any]
+
+
+class Plan(NamedTuple):
+    """What all utterances share."""
+
+    fusion: Fusion
+    pruning: Pruning
+    start: Start
+
+
+class Found(NamedTuple):
+    """The best hypothesis of each utterance, one after the other.
+
+    Fields:
+        tokens, starts, ends: (num_frames,) int32, as of `search_state.trace`, of utterance u from
+            `first_token[u]` to `first_token[u + 1]`.
+        posteriors: (num_frames,) float64 of `confidence.word_posteriors`, from `first_word[u]` on.
+        first_token, first_word: (num_utterances + 1,) int64.
+        totals, partials: (num_utterances,) float64, acoustic and other score; -inf and 0 where
+            nothing may end.
+        entropies: (num_frames,) float32 of `confidence.frame_entropies`.
+    """
+
+    tokens: Array
+    starts: Array
+    ends: Array
+    posteriors: Array
+    first_token: Array
+    first_word: Array
+    totals: Array
+    partials: Array
+    entropies: Array
+
+
+@compiled
+def search_utterances(
+    beam: Beam, arena: Arena, plan: Plan, log_probs: Array, first: Array
+) -> tuple[Found, Arena]:
+    """Decode utterances one after the other.
+
+    Args:
+        beam, arena: Room to work in, of no further use but for another search.
+        plan: What is known and how wide to search.
+        log_probs: (num_frames, vocab_size) float64 of all utterances.
+        first: (num_utterances + 1,) int64, frames of utterance u are first[u] … first[u + 1] - 1.
+
+    Returns:
+        The best hypotheses; and the arena to use next, which may be a larger one.
+    """
+    num_frames, num_utterances = len(log_probs), first.size - 1
+    found = Found(
+        np.empty(num_frames, np.int32),
+        np.empty(num_frames, np.int32),
+        np.empty(num_frames, np.int32),
+        np.empty(num_frames),
+        np.zeros(num_utterances + 1, np.int64),
+        np.zeros(num_utterances + 1, np.int64),
+        np.full(num_utterances, -np.inf),
+        np.zeros(num_utterances),
+        frame_entropies(log_probs),
+    )
+    for index in range(num_utterances):
+        frames = log_probs[first[index] : first[index + 1]]
+        begin(beam, arena, plan.start)
+        done = advance_frames(beam, arena, plan.fusion, plan.pruning, frames)
+        while done < len(frames):
+            arena = collect(arena, beam)
+            done += advance_frames(beam, arena, plan.fusion, plan.pruning, frames[done:])
+        _keep_best(beam, arena, plan.fusion, found, index)
+    return found, arena
+
+
+@compiled
+def _keep_best(beam: Beam, arena: Arena, fusion: Fusion, found: Found, index: int) -> None:
+    """Write what the beam says of utterance `index`."""
+    row, num_entries, num_frames = beam.now
+    token_place, word_place = found.first_token[index], found.first_word[index]
+    found.first_token[index + 1], found.first_word[index + 1] = token_place, word_place
+    entries = beam.entries[row, :num_entries]
+    if finish_all(fusion, entries) == 0:
+        return
+    order = best_first(entries, NUM_RIVALS)
+    best = entries[order[0]]
+    tokens, starts, ends = trace(arena, best, num_frames)
+    posteriors = posteriors_of(arena, entries, order, 0, fusion.spelling)
+    found.tokens[token_place : token_place + tokens.size] = tokens
+    found.starts[token_place : token_place + tokens.size] = starts
+    found.ends[token_place : token_place + tokens.size] = ends
+    found.posteriors[word_place : word_place + posteriors.size] = posteriors
+    found.first_token[index + 1] = token_place + tokens.size
+    found.first_word[index + 1] = word_place + posteriors.size
+    found.totals[index], found.partials[index] = best.total, best.partial
+
+
+@compiled
+def best_first(entries: Array, count: int) -> Array:
+    """Indices of the `count` best entries by rank; of equal ones the first comes first."""
+    ranks = entries["rank"].copy()
+    order = np.empty(min(count, ranks.size), np.int64)
+    for place in range(order.size):
+        best = 0
+        for index in range(1, ranks.size):
+            if ranks[index] > ranks[best]:
+                best = index
+        order[place] = best
+        ranks[best] = -np.inf
+    return order
+
+
+def search_whole(
+    search: Search, workspace: Workspace, group: Sequence[LogProbs]
+) -> tuple[list[Hypothesis], Workspace]:
+    """The best hypothesis of each utterance, and the workspace to use next.
+
+    Args:
+        search: With any `num_best`; one hypothesis is given.
+        workspace: Of this search; of no further use.
+        group: Checked log-probabilities, (num_frames, vocab_size) each.
+    """
+    first = np.zeros(len(group) + 1, np.int64)
+    np.cumsum([len(one) for one in group], out=first[1:])
+    log_probs = np.empty((first[-1], group[0].shape[1]))
+    for index, one in enumerate(group):
+        log_probs[first[index] : first[index + 1]] = one
+    plan = Plan(search.fusion, search.pruning, search.start)
+    found, arena = search_utterances(workspace.beam, workspace.arena, plan, log_probs, first)
+    hypotheses = [_read(search.script, found, first, index) for index in range(len(group))]
+    return hypotheses, Workspace(workspace.beam, arena)
+
+
+def _read(script: Script, found: Found, first: Array, index: int) -> Hypothesis:
+    if found.totals[index] == -np.inf:
+        return NOTHING
+    tokens = slice(found.first_token[index], found.first_token[index + 1])
+    words = slice(found.first_word[index], found.first_word[index + 1])
+    traced = Traced(
+        found.tokens[tokens],
+        found.starts[tokens],
+        found.ends[tokens],
+        found.posteriors[words],
+        float(found.totals[index]),
+        float(found.partials[index]),
+    )
+    return read_hypothesis(script, traced, found.entropies[first[index] : first[index + 1]])
