@@ -180,15 +180,26 @@ def test_binary_with_any_items_replaced(changes: list[tuple[int, int]]) -> None:
     read_bytes(bytes(content), read_binary)
 
 
-@pytest.mark.parametrize("name", ["word", "link", "first_child", "slots", "log_prob", "backoff"])
-def test_no_item_of_the_block_goes_unchecked(tmp_path: Path, name: str) -> None:
-    """Each one alone, set to what would lead far outside."""
-    num_items_of = getattr(MODEL.tables, name).size
-    is_node = name in ("word", "link", "log_prob")
+NODES, INNER, LARGEST = MODEL.tables.num_nodes, MODEL.tables.num_inner, 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("word", value) for value in (-1, len(MODEL.words), LARGEST)],
+        *[("link", value) for value in (-1, INNER, NODES, LARGEST)],
+        *[("first_child", value) for value in (0, -1, NODES + 1, LARGEST)],
+        *[("slots", value) for value in (EMPTY_SLOT - 1, NODES, LARGEST)],
+        *[(name, value) for name in ("log_prob", "backoff") for value in (np.nan, np.inf, -1e30)],
+    ],
+)
+def test_no_item_of_the_block_goes_unchecked(tmp_path: Path, name: str, value: float) -> None:
+    """Each one alone, set to what would lead just outside, or far."""
     # Node 0 has neither word, link nor probability; queries do not ask for them.
-    for item in range(int(is_node), num_items_of, 1 if num_items_of < 200 else 7):
+    size, begin = getattr(MODEL.tables, name).size, int(name in ("word", "link", "log_prob"))
+    for item in range(begin, size, 1 if size < 200 else 13):
         tables = tables_of(MODEL.tables.ints.copy())
-        getattr(tables, name)[item] = np.inf if name in ("log_prob", "backoff") else 2**31 - 1
+        getattr(tables, name)[item] = value
         model = NgramModel(MODEL.order, tables, MODEL.order_ends, MODEL.vocabulary)
         write_binary(model, tmp_path / "lm.bin")
         with pytest.raises(ModelFileError, match="arrays are damaged"):

@@ -70,6 +70,9 @@ def propers(draw: st.DrawFn, names: str = "abcde") -> Proper:
             for word, share in zip(chosen, shares_of(len(chosen) + 1)[1:], strict=True):
                 probs[(*history, word)] = share
                 longer += [(*history, word)] if word in known else []
+            if generator.random() < 0.2:
+                # Nothing can begin a sentence after words; some files list it all the same.
+                probs[(*history, "<s>")] = 0.5
         level = [ngram for ngram in longer if generator.random() < 0.5]
     return Proper(ProperModel(probs), with_backoffs(*tables_of_probs(probs)))
 
