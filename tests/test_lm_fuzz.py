@@ -25,7 +25,14 @@ from lm_reference import IdNgrams
 
 from asr.errors import AsrError, DataError, ModelFileError
 from asr.lm.arpa import MAX_LINE_BYTES, read_arpa
-from asr.lm.binary import ALIGNMENT, HEADER, read_binary, write_binary
+from asr.lm.binary import (
+    ALIGNMENT,
+    HEADER,
+    model_from_bytes,
+    model_to_bytes,
+    read_binary,
+    write_binary,
+)
 from asr.lm.counting import text_blocks
 from asr.lm.files import read_model, write_model
 from asr.lm.ngram import NgramModel
@@ -77,6 +84,11 @@ def read_bytes(content: bytes, read: Callable[[Path], NgramModel] = read_model) 
             return False
         assert_harmless(model)
         return True
+
+
+def read_within(path: Path) -> NgramModel:
+    """Read a binary as part of another file."""
+    return model_from_bytes(path.read_bytes(), "lm.file")
 
 
 def written(model: NgramModel, suffix: str) -> bytes:
@@ -177,7 +189,9 @@ def test_binary_with_any_items_replaced(changes: list[tuple[int, int]]) -> None:
     content = bytearray(FILES[".bin"])
     for item, value in changes:
         struct.pack_into("<i", content, BLOCK_START + 4 * item, value)
-    read_bytes(bytes(content), read_binary)
+    is_read = read_bytes(bytes(content), read_binary)
+    # A model within another file is judged alike.
+    assert read_bytes(bytes(content), read_within) == is_read
 
 
 NODES, INNER, LARGEST = MODEL.tables.num_nodes, MODEL.tables.num_inner, 2**31 - 1
@@ -220,6 +234,7 @@ def test_any_model_comes_back_from_its_binary(shape: Shape) -> None:
     with tempfile.TemporaryDirectory() as directory:
         write_binary(model, Path(directory) / "lm.bin")
         again = read_binary(Path(directory) / "lm.bin")
+        assert (Path(directory) / "lm.bin").read_bytes() == model_to_bytes(model)
         assert again.tables.ints.tobytes() == model.tables.ints.tobytes()
         assert (again.order, again.order_ends, again.vocabulary) == (
             model.order,
