@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,9 +104,18 @@ def score(situation: Situation, tokenizer: Tokenizer, tokens: Sequence[int]) -> 
         total += config.lm_weight * _lm_score(lm, names)
     if known is not None:
         total += config.unknown_score * sum(word not in known for word in words)
+        total += config.unknown_letter_score * sum(
+            _num_strange(word, lexicon or ()) for word in words
+        )
     if total == -math.inf:
         return None
     return total + _hot_score(situation.knowledge.hotwords, words)
+
+
+def _num_strange(word: str, lexicon: Iterable[str]) -> int:
+    """Characters of a word from where no word of the lexicon begins like it."""
+    beginnings = {known[:end] for known in lexicon for end in range(1, len(known) + 1)}
+    return sum(word[: index + 1] not in beginnings for index in range(len(word)))
 
 
 def _lm_score(lm: NgramModel, words: Sequence[str]) -> float:

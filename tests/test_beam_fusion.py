@@ -22,7 +22,14 @@ from asr.tokens import Tokenizer, TokensConfig, build_tokenizer
 WORDS = build_tokenizer(TokensConfig(kind="word"), ["a ab b"])
 BPE = build_tokenizer(TokensConfig(kind="bpe", vocab_size=6), ["abba ab a bab", "bb aa ab abba"])
 TOKENIZERS = {"char": CHARACTERS, "word": WORDS, "bpe": BPE}
-WEIGHTED = EXACT.model_copy(update={"lm_weight": 0.7, "word_bonus": 0.9, "unknown_score": -2.5})
+WEIGHTED = EXACT.model_copy(
+    update={
+        "lm_weight": 0.7,
+        "word_bonus": 0.9,
+        "unknown_score": -2.5,
+        "unknown_letter_score": -0.3,
+    }
+)
 CLOSED = WEIGHTED.model_copy(update={"vocabulary": "closed"})
 BY_TOKENS = WEIGHTED.model_copy(update={"lm_unit": "token"})
 LEFT_AT_A_PRICE = WEIGHTED.model_copy(update={"off_grammar_score": -1.3})

@@ -96,7 +96,8 @@ class Fusion(NamedTuple):
         has_grammar: Whether there is a grammar.
         is_closed: Whether words outside the lexicon are impossible.
         lm_unit: NO_LM, WORD_LM or TOKEN_LM.
-        lm_weight, word_bonus, unknown_score, off_grammar_score: See `BeamConfig`.
+        lm_weight, word_bonus, unknown_score, unknown_letter_score, off_grammar_score: See
+            `BeamConfig`.
         most_gain: No extension by one token can raise the partial score by more, counted from
             finished words and hotwords.
         eos_id, token_ids: Of the language model; (vocab_size,) int64, with TOKEN_LM.
@@ -109,6 +110,7 @@ class Fusion(NamedTuple):
     lm_weight: float
     word_bonus: float
     unknown_score: float
+    unknown_letter_score: float
     off_grammar_score: float
     most_gain: float
     eos_id: int
@@ -228,6 +230,8 @@ def _spell(fusion: Fusion, target: Any, token: int) -> bool:
             if node < 0 and fusion.is_closed:
                 return False
             target.lexicon_node = node
+        if node < 0:
+            target.lm_score += fusion.unknown_letter_score
         if not _follow_grammar(fusion, target, label):
             return False
         _hear(fusion.hotwords, target, label)

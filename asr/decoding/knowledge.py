@@ -86,6 +86,7 @@ def build_fusion(
         lm_weight=config.lm_weight,
         word_bonus=word_bonus,
         unknown_score=unknown_score,
+        unknown_letter_score=config.unknown_letter_score if has_words else 0.0,
         off_grammar_score=config.off_grammar_score,
         most_gain=_most_gain(word_bonus, unknown_score, automaton, spelling),
         eos_id=lm.eos_id if lm is not None else -1,

@@ -27,6 +27,8 @@ class BeamConfig(Options):
         vocabulary: ``closed`` allows only the words of the lexicon, ``open`` any.
         unknown_score: Added for a word that the lexicon, or the language model of words, does not
             have; beside what the language model gives `<unk>`, where it has it.
+        unknown_letter_score: Added for each character of an unknown word from where no known word
+            begins like it any more: long words would be too cheap otherwise, and swallow others.
         off_grammar_score: Added to what no sentence of the grammar begins with, from the first
             character that leaves it; `-inf` allows nothing but sentences of the grammar.
         calibration: From what is known of words to their confidence.
@@ -42,6 +44,7 @@ class BeamConfig(Options):
     word_bonus: float = Field(default=1.0, allow_inf_nan=False)
     vocabulary: Literal["open", "closed"] = "open"
     unknown_score: float = Field(default=-10.0, allow_inf_nan=False)
+    unknown_letter_score: float = Field(default=-1.0, le=0, allow_inf_nan=False)
     off_grammar_score: float = Field(default=float("-inf"), le=0)
     calibration: Calibration = Calibration()
     num_threads: int = Field(default=0, ge=0)
