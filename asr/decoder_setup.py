@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from asr.config import Options, parse_options
 from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Knowledge
+from asr.decoding.calibration import Calibration
 from asr.decoding.grammar import read_grammar
 from asr.decoding.grammar_rules import Grammar
 from asr.decoding.lexicon import build_spelling
@@ -256,6 +257,8 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     settings: dict[str, Any] = {} if stored is None else stored.beam.model_dump()
     if choice.ignore_lm and stored is not None and stored.lexicon is None:
         settings["vocabulary"] = "open"  # a closed one was that of the language model
+    if stored is not None and _is_of_another_search(stored, choice):
+        settings["calibration"] = Calibration()
     config = parse_options(BeamConfig, settings | dict(choice.settings), "the command line")
     characters = source.characters()
     lm, lm_name = _language_model(source, choice)
@@ -270,6 +273,12 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
         grammar = read_grammar(choice.grammar).normalized(lambda text: normalize(text, source.text))
     knowledge = Knowledge(lm, _lexicon(source, choice, characters), hotwords, grammar)
     return BeamSetup(config, knowledge, lm_name)
+
+
+def _is_of_another_search(stored: StoredDecoding, choice: DecodingChoice) -> bool:
+    """Whether confidences were calibrated for a search that another language model changes."""
+    has_other_lm = bool(choice.lms) and stored.lm != "elsewhere"
+    return has_other_lm or choice.ignore_lm or choice.grammar is not None
 
 
 def _lexicon(

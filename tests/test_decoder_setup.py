@@ -23,6 +23,7 @@ from asr.decoder_setup import (
     parse_stored,
 )
 from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder
+from asr.decoding.calibration import Calibration
 from asr.errors import AsrError, ConfigError, DataError, ModelFileError
 from asr.lm.binary import model_to_bytes, write_binary
 from asr.lm.files import read_model
@@ -136,6 +137,19 @@ def test_without_the_language_model_its_closed_vocabulary_goes_too(arpa: Path) -
     choose_decoder(tuned, DecodingChoice(ignore_lm=True))
     with_words = source(lexicon=["do"], beam=beam)
     assert beam_setup(with_words, DecodingChoice(ignore_lm=True)).config.vocabulary == "closed"
+
+
+def test_confidences_are_calibrated_only_for_the_search_they_were_fitted_with(arpa: Path) -> None:
+    fitted = Calibration(bias=0.3, num_words=500)
+    data = model_to_bytes(read_model(arpa))
+    tuned = source(data, lm="embedded", beam=BeamConfig(calibration=fitted))
+    elsewhere = source(lm="elsewhere", beam=BeamConfig(calibration=fitted))
+    with_lm = DecodingChoice(lms=[arpa])
+    kept = [(tuned, DecodingChoice(phrases=["do"])), (elsewhere, with_lm)]
+    for model, choice in kept:
+        assert beam_setup(model, choice).config.calibration == fitted
+    for choice in (with_lm, DecodingChoice(ignore_lm=True)):
+        assert beam_setup(tuned, choice).config.calibration == Calibration()
 
 
 def test_the_stored_lexicon_is_used_unless_replaced(tmp_path: Path) -> None:
