@@ -28,7 +28,7 @@ MAX_SPARE_CAPACITY = 1 << 18
 
 # Values of the emissions that are searched in one go: 16 MB as float64.
 MAX_VALUES = 1 << 21
-GROUPS_PER_THREAD = 4
+GROUPS_PER_THREAD = 8
 
 
 class BeamDecoder:

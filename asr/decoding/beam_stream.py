@@ -106,7 +106,7 @@ class BeamStream:
         """The beam as if all had been said; None where nothing may end here."""
         row, num_entries, _ = self._beam.now
         entries = self._beam.entries[row, :num_entries].copy()
-        if finish_all(self._search.fusion, entries) == 0:
+        if finish_all(self._search.fusion, entries, self._beam.candidates) == 0:
             return None
         entries = entries[np.argsort(-entries["rank"], kind="stable")]
         return FinalBeam(self._arena, entries, np.concatenate(self._entropies))

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.fusion import Spelling
-from asr.lm.compiled import compiled, kernel
+from asr.lm.compiled import compiled, inner, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -40,7 +40,7 @@ MAX_EDITS = 64
 UNREACHED = -(1 << 30)
 
 
-@kernel
+@inner
 def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     """Fill `keys` with 64 bits for each word, the same for words of the same characters.
 
@@ -71,7 +71,7 @@ def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     return count
 
 
-@kernel
+@inner
 def _slide(best: Array, other: Array, index: int, diagonal: int) -> int:
     """First index of `best` from `index` on whose word `other` has not, `diagonal` further on."""
     end = min(best.size, other.size - diagonal)
@@ -80,7 +80,7 @@ def _slide(best: Array, other: Array, index: int, diagonal: int) -> int:
     return index
 
 
-@kernel
+@inner
 def _before_slide(furthest: Array, edits: int, diagonal: int, end: int) -> tuple[int, int]:
     """Index of `best` that `edits` edits reach without matches after the last, and its diagonal.
 
@@ -97,7 +97,7 @@ def _before_slide(furthest: Array, edits: int, diagonal: int, end: int) -> tuple
     return index, source
 
 
-@kernel
+@inner
 def _search_edits(best: Array, other: Array, furthest: Array) -> int:
     """Word edits between two hypotheses, or -1 for more than MAX_EDITS.
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.automaton import AutomatonTables, find_arc
-from asr.lm.compiled import kernel
+from asr.lm.compiled import inner, kernel
 from asr.lm.tables import NgramTables, advance
 
 Array = npt.NDArray[Any]
@@ -137,7 +137,7 @@ def find_label(trie: Trie, node: int, label: int) -> int:
     return child
 
 
-@kernel
+@inner
 def is_word(fusion: Fusion, lexicon_node: int) -> bool:
     """Whether a word may end here: none is open, or what is open is one."""
     if not fusion.is_closed or lexicon_node == BETWEEN_WORDS:
@@ -145,7 +145,7 @@ def is_word(fusion: Fusion, lexicon_node: int) -> bool:
     return lexicon_node > 0 and fusion.lexicon.word[lexicon_node] != NOT_A_WORD
 
 
-@kernel
+@inner
 def is_complete(fusion: Fusion, lexicon_node: int, grammar_state: int) -> bool:
     """Whether an utterance may end here."""
     if not is_word(fusion, lexicon_node):
@@ -157,7 +157,7 @@ def is_complete(fusion: Fusion, lexicon_node: int, grammar_state: int) -> bool:
     return grammar_state != OFF_GRAMMAR and fusion.grammar.is_final[grammar_state]
 
 
-@kernel
+@inner
 def _leave_grammar(fusion: Fusion, target: Any) -> bool:
     """Charge what no sentence of the grammar is; False where that is impossible."""
     target.grammar_state = OFF_GRAMMAR
@@ -165,7 +165,7 @@ def _leave_grammar(fusion: Fusion, target: Any) -> bool:
     return fusion.off_grammar_score > -np.inf
 
 
-@kernel
+@inner
 def _follow_grammar(fusion: Fusion, target: Any, label: int) -> bool:
     """Move the grammar by one label; False where nothing allows it."""
     if not fusion.has_grammar or target.grammar_state == OFF_GRAMMAR:
@@ -177,7 +177,7 @@ def _follow_grammar(fusion: Fusion, target: Any, label: int) -> bool:
     return True
 
 
-@kernel
+@inner
 def _hear(hotwords: HotwordTables, target: Any, label: int) -> None:
     """Move the hotword automaton by one label; completed phrases get their bonus."""
     if hotwords.fail.size == 1:
@@ -192,7 +192,7 @@ def _hear(hotwords: HotwordTables, target: Any, label: int) -> None:
     target.hot_score += hotwords.bonus[node]
 
 
-@kernel
+@inner
 def _ask_lm(fusion: Fusion, target: Any, word: int) -> None:
     log_prob, state = advance(fusion.ngrams, target.lm_state, word)
     target.lm_state = state
@@ -200,7 +200,7 @@ def _ask_lm(fusion: Fusion, target: Any, word: int) -> None:
         target.lm_score += fusion.lm_weight * log_prob
 
 
-@kernel
+@inner
 def close_word(fusion: Fusion, target: Any) -> bool:
     """End the open word, if one is, and charge it; False where that is impossible."""
     node = int64(target.lexicon_node)
@@ -219,7 +219,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
     return True
 
 
-@kernel
+@inner
 def _spell(fusion: Fusion, target: Any, token: int) -> bool:
     """Walk the characters of a token; False where vocabulary or grammar do not allow them."""
     for index in range(fusion.spelling.first[token], fusion.spelling.first[token + 1]):
@@ -238,17 +238,23 @@ def _spell(fusion: Fusion, target: Any, token: int) -> bool:
     return True
 
 
-@kernel
+@inner
+def _copy(source: Any, target: Any) -> None:
+    """What is known of one prefix, for another."""
+    target.lm_score, target.lm_state = source.lm_score, source.lm_state
+    target.lexicon_node = source.lexicon_node
+    target.hot_score, target.hot_node = source.hot_score, source.hot_node
+    target.grammar_state = source.grammar_state
+
+
+@inner
 def extend(fusion: Fusion, source: Any, token: int, target: Any) -> bool:
     """Write into `target` what is known of the prefix `source` extended by `token`.
 
     Returns:
         Whether that prefix is possible at all.
     """
-    target.lm_score, target.lm_state = source.lm_score, source.lm_state
-    target.lexicon_node = source.lexicon_node
-    target.hot_score, target.hot_node = source.hot_score, source.hot_node
-    target.grammar_state = source.grammar_state
+    _copy(source, target)
     target.partial = 0.0
     if not fusion.is_active:
         return True
@@ -265,9 +271,10 @@ def extend(fusion: Fusion, source: Any, token: int, target: Any) -> bool:
     return True
 
 
-@kernel
-def finish(fusion: Fusion, target: Any) -> bool:
-    """Write into `partial` what a prefix scores as a whole utterance; False where it is none."""
+@inner
+def finish(fusion: Fusion, source: Any, target: Any) -> bool:
+    """Write into `target` what the prefix `source` scores as a whole utterance; False if none."""
+    _copy(source, target)
     if not close_word(fusion, target):
         return False
     if fusion.has_grammar and target.grammar_state != OFF_GRAMMAR:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.ctc import BLANK
-from asr.lm.compiled import compiled, kernel
+from asr.lm.compiled import compiled, inner, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -181,7 +181,7 @@ def begin(beam: Beam, arena: Arena, start: Start) -> None:
     arena.entry[ROOT] = 0
 
 
-@kernel
+@inner
 def _slot(arena: Arena, parent: int, token: int) -> int:
     """Slot of the node with this parent and token, or the free slot where it belongs."""
     mask = arena.slots.size - 1
@@ -220,7 +220,7 @@ def add_record(arena: Arena, parent: int, start: int, end: int) -> int:
     return new
 
 
-@kernel
+@inner
 def _number_needed(parent: Array, needed: Array, num_used: int) -> int:
     """Turn marks into new numbers, ancestors marked too; parents stay before their children."""
     for index in range(num_used - 1, -1, -1):
@@ -295,16 +295,37 @@ def collect(arena: Arena, beam: Beam) -> Arena:
     return larger
 
 
+@inner
+def _depth(arena: Arena, node: int) -> int:
+    """Number of tokens of a prefix."""
+    depth: int = int64(0)
+    node = int64(node)
+    while node != ROOT:
+        node, depth = int64(arena.parent[node]), depth + 1
+    return depth
+
+
+@inner
+def _spell_back(arena: Arena, node: int, tokens: Array, begin: int, end: int) -> None:
+    """Write the tokens of a prefix to tokens[begin:end]."""
+    node = int64(node)
+    for place in range(end - 1, begin - 1, -1):
+        tokens[place] = arena.token[node]
+        node = int64(arena.parent[node])
+
+
 @compiled
 def trace(arena: Arena, entry: Any, num_frames: int) -> tuple[Array, Array, Array]:
     """Tokens of a prefix, and of each on the best path: first frame, and one past its last."""
-    tokens = trace_tokens(arena, np.array([entry.node]))[0]
-    starts, ends = np.empty(tokens.size, np.int32), np.empty(tokens.size, np.int32)
+    num_tokens = _depth(arena, entry.node)
+    tokens, starts = np.empty(num_tokens, np.int32), np.empty(num_tokens, np.int32)
+    ends = np.empty(num_tokens, np.int32)
+    _spell_back(arena, entry.node, tokens, 0, num_tokens)
     if entry.best_blank >= entry.best_spoken:
         record, end = int64(entry.blank_record), entry.blank_end
     else:
         record, end = int64(entry.spoken_record), np.int32(num_frames)
-    for index in range(tokens.size - 1, -1, -1):
+    for index in range(num_tokens - 1, -1, -1):
         starts[index], ends[index] = arena.record_start[record], end
         end = arena.record_end[record]
         record = int64(arena.record_parent[record])
@@ -314,16 +335,11 @@ def trace(arena: Arena, entry: Any, num_frames: int) -> tuple[Array, Array, Arra
 @compiled
 def trace_tokens(arena: Arena, nodes: Array) -> tuple[Array, Array]:
     """Tokens of some prefixes, one after the other, and where each begins and the last one ends."""
-    first = np.zeros(nodes.size + 1, np.int64)
+    first = np.empty(nodes.size + 1, np.int64)
+    first[0] = 0
     for index in range(nodes.size):
-        node, depth = int64(nodes[index]), 0
-        while node != ROOT:
-            node, depth = int64(arena.parent[node]), depth + 1
-        first[index + 1] = first[index] + depth
+        first[index + 1] = first[index] + _depth(arena, nodes[index])
     tokens = np.empty(first[-1], np.int32)
     for index in range(nodes.size):
-        node = int64(nodes[index])
-        for place in range(first[index + 1] - 1, first[index] - 1, -1):
-            tokens[place] = arena.token[node]
-            node = int64(arena.parent[node])
+        _spell_back(arena, nodes[index], tokens, first[index], first[index + 1])
     return tokens, first

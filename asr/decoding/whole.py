@@ -58,7 +58,6 @@ class Found(NamedTuple):
         first_token, first_word: (num_utterances + 1,) int64.
         totals, partials: (num_utterances,) float64, acoustic and other score; -inf and 0 where
             nothing may end.
-        entropies: (num_frames,) float32 of `confidence.frame_entropies`.
     """
 
     tokens: Array
@@ -69,37 +68,40 @@ class Found(NamedTuple):
     first_word: Array
     totals: Array
     partials: Array
-    entropies: Array
+
+
+def new_found(num_frames: int, num_utterances: int) -> Found:
+    """Room for what is found; every utterance is as if nothing could end."""
+    return Found(
+        tokens=np.empty(num_frames, np.int32),
+        starts=np.empty(num_frames, np.int32),
+        ends=np.empty(num_frames, np.int32),
+        posteriors=np.empty(num_frames),
+        first_token=np.zeros(num_utterances + 1, np.int64),
+        first_word=np.zeros(num_utterances + 1, np.int64),
+        totals=np.full(num_utterances, -np.inf),
+        partials=np.zeros(num_utterances),
+    )
 
 
 @compiled
 def search_utterances(
-    beam: Beam, arena: Arena, plan: Plan, log_probs: Array, first: Array
-) -> tuple[Found, Arena]:
+    workspace: Workspace, plan: Plan, log_probs: Array, first: Array, found: Found
+) -> Arena:
     """Decode utterances one after the other.
 
     Args:
-        beam, arena: Room to work in, of no further use but for another search.
+        workspace: Room to work in; its arena is of no further use.
         plan: What is known and how wide to search.
         log_probs: (num_frames, vocab_size) float64 of all utterances.
         first: (num_utterances + 1,) int64, frames of utterance u are first[u] … first[u + 1] - 1.
+        found: Of `new_found`, overwritten.
 
     Returns:
-        The best hypotheses; and the arena to use next, which may be a larger one.
+        The arena to use next, which may be a larger one.
     """
-    num_frames, num_utterances = len(log_probs), first.size - 1
-    found = Found(
-        np.empty(num_frames, np.int32),
-        np.empty(num_frames, np.int32),
-        np.empty(num_frames, np.int32),
-        np.empty(num_frames),
-        np.zeros(num_utterances + 1, np.int64),
-        np.zeros(num_utterances + 1, np.int64),
-        np.full(num_utterances, -np.inf),
-        np.zeros(num_utterances),
-        frame_entropies(log_probs),
-    )
-    for index in range(num_utterances):
+    beam, arena = workspace.beam, workspace.arena
+    for index in range(first.size - 1):
         frames = log_probs[first[index] : first[index + 1]]
         begin(beam, arena, plan.start)
         done = advance_frames(beam, arena, plan.fusion, plan.pruning, frames)
@@ -107,7 +109,7 @@ def search_utterances(
             arena = collect(arena, beam)
             done += advance_frames(beam, arena, plan.fusion, plan.pruning, frames[done:])
         _keep_best(beam, arena, plan.fusion, found, index)
-    return found, arena
+    return arena
 
 
 @compiled
@@ -117,16 +119,18 @@ def _keep_best(beam: Beam, arena: Arena, fusion: Fusion, found: Found, index: in
     token_place, word_place = found.first_token[index], found.first_word[index]
     found.first_token[index + 1], found.first_word[index + 1] = token_place, word_place
     entries = beam.entries[row, :num_entries]
-    if finish_all(fusion, entries) == 0:
+    if finish_all(fusion, entries, beam.candidates) == 0:
         return
     order = best_first(entries, NUM_RIVALS)
     best = entries[order[0]]
     tokens, starts, ends = trace(arena, best, num_frames)
     posteriors = posteriors_of(arena, entries, order, 0, fusion.spelling)
-    found.tokens[token_place : token_place + tokens.size] = tokens
-    found.starts[token_place : token_place + tokens.size] = starts
-    found.ends[token_place : token_place + tokens.size] = ends
-    found.posteriors[word_place : word_place + posteriors.size] = posteriors
+    for place in range(tokens.size):
+        found.tokens[token_place + place] = tokens[place]
+        found.starts[token_place + place] = starts[place]
+        found.ends[token_place + place] = ends[place]
+    for place in range(posteriors.size):
+        found.posteriors[word_place + place] = posteriors[place]
     found.first_token[index + 1] = token_place + tokens.size
     found.first_word[index + 1] = word_place + posteriors.size
     found.totals[index], found.partials[index] = best.total, best.partial
@@ -135,15 +139,17 @@ def _keep_best(beam: Beam, arena: Arena, fusion: Fusion, found: Found, index: in
 @compiled
 def best_first(entries: Array, count: int) -> Array:
     """Indices of the `count` best entries by rank; of equal ones the first comes first."""
-    ranks = entries["rank"].copy()
-    order = np.empty(min(count, ranks.size), np.int64)
+    order = np.empty(min(count, entries.size), np.int64)
+    limit, last = np.inf, -1
     for place in range(order.size):
-        best = 0
-        for index in range(1, ranks.size):
-            if ranks[index] > ranks[best]:
+        best = -1
+        for index in range(entries.size):
+            rank = entries[index].rank
+            is_left = rank < limit or (rank == limit and index > last)
+            if is_left and (best < 0 or rank > entries[best].rank):
                 best = index
         order[place] = best
-        ranks[best] = -np.inf
+        limit, last = entries[best].rank, best
     return order
 
 
@@ -163,12 +169,14 @@ def search_whole(
     for index, one in enumerate(group):
         log_probs[first[index] : first[index + 1]] = one
     plan = Plan(search.fusion, search.pruning, search.start)
-    found, arena = search_utterances(workspace.beam, workspace.arena, plan, log_probs, first)
-    hypotheses = [_read(search.script, found, first, index) for index in range(len(group))]
+    found = new_found(len(log_probs), len(group))
+    arena = search_utterances(workspace, plan, log_probs, first, found)
+    entropies = np.split(frame_entropies(log_probs), first[1:-1])
+    hypotheses = [_read(search.script, found, index, one) for index, one in enumerate(entropies)]
     return hypotheses, Workspace(workspace.beam, arena)
 
 
-def _read(script: Script, found: Found, first: Array, index: int) -> Hypothesis:
+def _read(script: Script, found: Found, index: int, entropies: Array) -> Hypothesis:
     if found.totals[index] == -np.inf:
         return NOTHING
     tokens = slice(found.first_token[index], found.first_token[index + 1])
@@ -181,4 +189,4 @@ def _read(script: Script, found: Found, first: Array, index: int) -> Hypothesis:
         float(found.totals[index]),
         float(found.partials[index]),
     )
-    return read_hypothesis(script, traced, found.entropies[first[index] : first[index + 1]])
+    return read_hypothesis(script, traced, entropies)

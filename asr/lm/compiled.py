@@ -12,10 +12,13 @@ from numba.extending import intrinsic
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
+# Nothing but Python and other compiled functions calls them, so no entry for C is compiled.
+SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
+
 
 def compiled(function: FunctionT) -> FunctionT:
     """Compile a numeric function at its first call; kept on disk, and the GIL is released."""
-    return cast(FunctionT, numba.njit(cache=True, nogil=True)(function))
+    return cast(FunctionT, numba.njit(**SETTINGS)(function))
 
 
 def kernel(function: FunctionT) -> FunctionT:
@@ -24,7 +27,13 @@ def kernel(function: FunctionT) -> FunctionT:
     It works on arrays its caller owns, so numba need not count who refers to them. That counting,
     an atomic operation for each array of each tuple at each call, was 60 % of the beam search.
     """
-    options: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+    options = SETTINGS | {"_nrt": False}
+    return cast(FunctionT, numba.njit(**options)(function))
+
+
+def inner(function: FunctionT) -> FunctionT:
+    """As `kernel`, for a function that only compiled functions call: less to compile."""
+    options = SETTINGS | {"_nrt": False, "no_cpython_wrapper": True}
     return cast(FunctionT, numba.njit(**options)(function))
 
 
