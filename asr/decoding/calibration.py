@@ -62,7 +62,12 @@ class Calibration(Options):
         Raises:
             DataError: `features` has another shape, or holds what is not finite.
         """
-        return _logistic(_check_features(features) @ self._coefficients()[1:] + self.bias)
+        checked = _check_features(features)
+        # Term by term, so that a word has the same confidence beside any other words.
+        posterior, entropy = checked[:, 0], checked[:, 1]
+        return _logistic(
+            self.bias + self.posterior_weight * posterior + self.entropy_weight * entropy
+        )
 
     def _coefficients(self) -> Floats:
         return np.array([self.bias, self.posterior_weight, self.entropy_weight])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.calibration import Calibration
-from asr.decoding.confidence import NUM_FEATURES, word_features, word_posteriors
+from asr.decoding.confidence import word_features, word_posteriors
 from asr.decoding.fusion import Fusion, Spelling
 from asr.decoding.search import Pruning
 from asr.decoding.search_state import (
@@ -113,19 +114,19 @@ def posteriors_of(
     return word_posteriors(tokens, first, ranks, spelling)
 
 
-class Traced(NamedTuple):
-    """One hypothesis.
+class Path(NamedTuple):
+    """A hypothesis on its best path.
 
     Fields:
-        tokens, starts, ends: (num_tokens,) int32, as of `search_state.trace`.
-        posteriors: (num_words,) of `confidence.word_posteriors`.
+        tokens, starts, ends: Of each token, as of `search_state.trace`.
+        spans: Of each word its text, its first token, and one past its last.
         total, partial: Acoustic and other score.
     """
 
-    tokens: Array
-    starts: Array
-    ends: Array
-    posteriors: Array
+    tokens: list[int]
+    starts: list[int]
+    ends: list[int]
+    spans: list[tuple[str, int, int]]
     total: float
     partial: float
 
@@ -136,8 +137,11 @@ def read_hypotheses(script: Script, beam: FinalBeam, num_best: int) -> list[Hypo
     for place in range(len(beam.entries)):
         if beam.entries[place]["rank"] == -math.inf:
             break
-        one = read_hypothesis(script, _trace(script, beam, place), beam.entropies)
-        found.setdefault(tuple(word.text for word in one.words), one)
+        path, features = _read(script, beam, place)
+        words = tuple(span[0] for span in path.spans)
+        if words not in found:
+            confidences = script.calibration.confidence(features)
+            found[words] = hypothesis_of(path, confidences.tolist(), script.frame_s)
         if len(found) == num_best:
             break
     return list(found.values())
@@ -145,34 +149,29 @@ def read_hypotheses(script: Script, beam: FinalBeam, num_best: int) -> list[Hypo
 
 def read_features(script: Script, beam: FinalBeam) -> Array:
     """(num_words, NUM_FEATURES) `confidence.word_features` of the best hypothesis."""
-    traced = _trace(script, beam, 0)
-    spans = script.tokenizer.word_spans(traced.tokens.tolist())
-    return _features(traced, spans, beam.entropies)
+    return _read(script, beam, 0)[1]
 
 
-def _trace(script: Script, beam: FinalBeam, place: int) -> Traced:
+def _read(script: Script, beam: FinalBeam, place: int) -> tuple[Path, Array]:
+    """An entry, and the features of its words."""
     entry, order = beam.entries[place], np.arange(len(beam.entries))
     posteriors = posteriors_of(beam.arena, beam.entries, order, place, script.spelling)
-    paths = trace(beam.arena, entry, len(beam.entropies))
-    return Traced(*paths, posteriors, float(entry["total"]), float(entry["partial"]))
+    tokens, starts, ends = trace(beam.arena, entry, len(beam.entropies))
+    token_list = tokens.tolist()
+    spans = script.tokenizer.word_spans(token_list)
+    bounds = np.array([span[1:] for span in spans], np.int64).reshape(-1, 2)
+    features = word_features(posteriors, beam.entropies, starts, ends, bounds)
+    scores = float(entry["total"]), float(entry["partial"])
+    return Path(token_list, starts.tolist(), ends.tolist(), spans, *scores), features
 
 
-def _features(traced: Traced, spans: list[tuple[str, int, int]], entropies: Array) -> Array:
-    if not spans:
-        return np.empty((0, NUM_FEATURES))
-    bounds = np.array([span[1:] for span in spans])
-    return word_features(traced.posteriors, entropies, traced.starts, traced.ends, bounds)
-
-
-def read_hypothesis(script: Script, traced: Traced, entropies: Array) -> Hypothesis:
-    """One hypothesis; `entropies` are those of `FinalBeam`."""
-    tokens, starts = traced.tokens.tolist(), traced.starts.tolist()
-    ends, frame_s = traced.ends.tolist(), script.frame_s
-    spans = script.tokenizer.word_spans(tokens)
-    confidences = script.calibration.confidence(_features(traced, spans, entropies)).tolist()
+def hypothesis_of(path: Path, confidences: Sequence[float], frame_s: float) -> Hypothesis:
+    """A hypothesis with the confidences of its words; frames last `frame_s` seconds."""
     words = tuple(
-        Word(text, starts[first] * frame_s, ends[last - 1] * frame_s, confidence)
-        for (text, first, last), confidence in zip(spans, confidences, strict=True)
+        Word(text, path.starts[first] * frame_s, path.ends[last - 1] * frame_s, confidence)
+        for (text, first, last), confidence in zip(path.spans, confidences, strict=True)
     )
-    score = traced.total + traced.partial
-    return Hypothesis(tuple(tokens), tuple(starts), words, traced.total, traced.partial, score)
+    score = path.total + path.partial
+    return Hypothesis(
+        tuple(path.tokens), tuple(path.starts), words, path.total, path.partial, score
+    )

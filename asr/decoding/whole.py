@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding.confidence import frame_entropies
+from asr.decoding.confidence import frame_entropies, word_features
 from asr.decoding.fusion import Fusion
 from asr.decoding.reading import (
     NOTHING,
     NUM_RIVALS,
+    Path,
     Script,
     Search,
-    Traced,
+    hypothesis_of,
     posteriors_of,
-    read_hypothesis,
 )
 from asr.decoding.search import Pruning, advance_frames, finish_all
 from asr.decoding.search_state import (
@@ -171,22 +171,48 @@ def search_whole(
     plan = Plan(search.fusion, search.pruning, search.start)
     found = new_found(len(log_probs), len(group))
     arena = search_utterances(workspace, plan, log_probs, first, found)
-    entropies = np.split(frame_entropies(log_probs), first[1:-1])
-    hypotheses = [_read(search.script, found, index, one) for index, one in enumerate(entropies)]
+    paths = [_path(search.script, found, index) for index in range(len(group))]
+    confidences = _confidences(search.script, found, log_probs, (first, paths))
+    hypotheses = []
+    for index, path in enumerate(paths):
+        words = slice(found.first_word[index], found.first_word[index + 1])
+        is_possible = found.totals[index] > -np.inf
+        said = hypothesis_of(path, confidences[words], search.script.frame_s)
+        hypotheses.append(said if is_possible else NOTHING)
     return hypotheses, Workspace(workspace.beam, arena)
 
 
-def _read(script: Script, found: Found, index: int, entropies: Array) -> Hypothesis:
-    if found.totals[index] == -np.inf:
-        return NOTHING
-    tokens = slice(found.first_token[index], found.first_token[index + 1])
-    words = slice(found.first_word[index], found.first_word[index + 1])
-    traced = Traced(
-        found.tokens[tokens],
-        found.starts[tokens],
-        found.ends[tokens],
-        found.posteriors[words],
+def _path(script: Script, found: Found, index: int) -> Path:
+    here = slice(found.first_token[index], found.first_token[index + 1])
+    tokens = found.tokens[here].tolist()
+    return Path(
+        tokens,
+        found.starts[here].tolist(),
+        found.ends[here].tolist(),
+        script.tokenizer.word_spans(tokens),
         float(found.totals[index]),
         float(found.partials[index]),
     )
-    return read_hypothesis(script, traced, entropies)
+
+
+def _confidences(
+    script: Script, found: Found, log_probs: Array, utterances: tuple[Array, list[Path]]
+) -> list[float]:
+    """Of all words of all utterances, which are given by first frames and paths."""
+    first, paths = utterances
+    bounds = [
+        (begin + before, end + before)
+        for path, before in zip(paths, found.first_token.tolist(), strict=False)
+        for _, begin, end in path.spans
+    ]
+    num_tokens = found.first_token[-1]
+    frames_before = np.repeat(first[:-1], np.diff(found.first_token))
+    features = word_features(
+        found.posteriors[: found.first_word[-1]],
+        frame_entropies(log_probs),
+        found.starts[:num_tokens] + frames_before,
+        found.ends[:num_tokens] + frames_before,
+        np.array(bounds, np.int64).reshape(-1, 2),
+    )
+    confidences: list[float] = script.calibration.confidence(features).tolist()
+    return confidences
