@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.config import parse_options
-from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder
+from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder, Hypothesis
 from asr.decoding.calibration import Calibration
 from asr.decoding.search import kth_highest, log_add
 from asr.errors import ConfigError
@@ -108,12 +108,18 @@ def test_times_are_those_of_the_best_path(seed: int, num_frames: int) -> None:
     best = BeamDecoder(CHARACTERS, FRAME_S, BeamConfig(beam_width=400)).decode(log_probs.numpy())[0]
     if not best.tokens:
         return
+    check_times(best, log_probs)
+
+
+def check_times(hypothesis: Hypothesis, log_probs: torch.Tensor) -> None:
+    """Token frames and word times are those of torchaudio's forced alignment."""
     path, scores = torchaudio.functional.forced_align(
-        log_probs[None], torch.tensor([list(best.tokens)]), blank=0
+        log_probs[None], torch.tensor([list(hypothesis.tokens)]), blank=0
     )
     spans = torchaudio.functional.merge_tokens(path[0], scores[0].exp())
-    assert best.frames == tuple(span.start for span in spans)
-    for word, (_, first, last) in zip(best.words, CHARACTERS.word_spans(best.tokens), strict=True):
+    assert hypothesis.frames == tuple(span.start for span in spans)
+    words = CHARACTERS.word_spans(hypothesis.tokens)
+    for word, (_, first, last) in zip(hypothesis.words, words, strict=True):
         assert word.start_s == spans[first].start * FRAME_S
         assert word.end_s == spans[last - 1].end * FRAME_S
 

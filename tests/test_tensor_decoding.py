@@ -12,11 +12,17 @@ import numpy.typing as npt
 import pytest
 import reference
 import torch
-import torchaudio
 from beam_reference import TOKEN_ARPA, Situation, model_of, score
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_beam import CHARACTERS, FRAME_S, VOCAB_SIZE, ctc_log_prob, random_log_probs
+from test_beam import (
+    CHARACTERS,
+    FRAME_S,
+    VOCAB_SIZE,
+    check_times,
+    ctc_log_prob,
+    random_log_probs,
+)
 from test_beam_fusion import BPE, WORDS
 from torch import Tensor
 
@@ -274,14 +280,7 @@ def test_times_are_those_of_the_best_path(seed: int, num_frames: int) -> None:
     (best,) = TensorBeamDecoder(CHARACTERS, FRAME_S, config).decode(log_probs.numpy())
     if not best.tokens:
         return
-    path, scores = torchaudio.functional.forced_align(
-        log_probs[None], torch.tensor([list(best.tokens)]), blank=0
-    )
-    spans = torchaudio.functional.merge_tokens(path[0], scores[0].exp())
-    assert best.frames == tuple(span.start for span in spans)
-    for word, (_, first, last) in zip(best.words, CHARACTERS.word_spans(best.tokens), strict=True):
-        assert word.start_s == spans[first].start * FRAME_S
-        assert word.end_s == spans[last - 1].end * FRAME_S
+    check_times(best, log_probs)
 
 
 @every_device

@@ -47,6 +47,7 @@ MAX_BYTES = 4_000_000
 """Of a grammar's text; more is no grammar that somebody wrote."""
 
 _HEADER = re.compile(r"\s*#JSGF\b([^;\n]*)(;?)")
+_COMMENT = re.compile(r"(?ms)^[^\S\n]*#[^\n]*|/\*.*?(?:\*/|\Z)|//[^\n]*")
 _RULE_HEAD = re.compile(r"(?:<[^\s<>]+>|\$[\w-]+)\s*=")
 _NOT_IN_SENTENCES = re.compile(r"[=|<>\[\]{}]")
 
@@ -89,7 +90,7 @@ def parse_grammar(text: str, source: str = "grammar") -> Grammar:
     """
     header = _HEADER.match(text)
     if header is None:
-        uncommented = re.sub(r"(?m)^[^\S\n]*#[^\n]*", "", text)
+        uncommented = _COMMENT.sub(" ", text)
         if not _RULE_HEAD.search(uncommented):
             return _parse_list(text, source)
     elif header[1].split()[:1] != ["V1.0"] or not header[2]:
