@@ -198,11 +198,11 @@ def _path(script: Script, found: Found, index: int) -> Path:
 def _confidences(
     script: Script, found: Found, log_probs: Array, utterances: tuple[Array, list[Path]]
 ) -> list[float]:
-    """Of all words of all utterances, which are given by first frames and paths."""
+    """(num_words,) in [0, 1], of all utterances; these are given by first frames and paths."""
     first, paths = utterances
     bounds = [
         (begin + before, end + before)
-        for path, before in zip(paths, found.first_token.tolist(), strict=False)
+        for path, before in zip(paths, found.first_token[:-1].tolist(), strict=True)
         for _, begin, end in path.spans
     ]
     num_tokens = found.first_token[-1]
