@@ -82,6 +82,16 @@ class Batch:
             target_lengths=self.target_lengths,
         )
 
+    def repeated(self, count: int) -> Batch:
+        """The batch `count` times over, one after the other."""
+        return Batch(
+            ids=self.ids * count,
+            samples=self.samples.repeat(count, 1),
+            sample_lengths=self.sample_lengths.repeat(count),
+            targets=self.targets.repeat(count, 1),
+            target_lengths=self.target_lengths.repeat(count),
+        )
+
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, for copies that overlap with computing."""
         return Batch(

@@ -31,6 +31,10 @@ class OptimConfig(Options):
     """Decoupled L2 of AdamW, on weight matrices only (Loshchilov & Hutter 2019)."""
     l1: float = Field(default=0.0, ge=0)
     """Weight of the sum of absolute weight-matrix entries, added to the loss."""
+    consistency: float = Field(default=0.0, ge=0, le=10)
+    """Weight of the disagreement of two views of each utterance under different SpecAugment masks,
+    added to the loss; 0 for one view. A step then computes twice as much (Yao et al. 2024, CR-CTC,
+    who take 0.2 and two and a half times as many time masks)."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)
     clip_norm: float = Field(default=5.0, gt=0)

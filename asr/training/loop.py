@@ -27,7 +27,7 @@ from asr.training.diagnosis import (
     require_finite_losses,
 )
 from asr.training.interrupts import StopRequest, stop_requests
-from asr.training.losses import ctc_losses
+from asr.training.losses import consistency_losses, ctc_losses
 from asr.training.meter import Meter, StepResult
 from asr.training.reporting import Reporter
 from asr.training.state import STATE_FILE, Learner, Position, Validation, save_state
@@ -137,13 +137,19 @@ class Trainer:
         # Dropout draws from PyTorch's global generator; seeding it by step makes the step a pure
         # function of its number.
         torch.manual_seed(seeded(self._config.training.seed, step, 1).initial_seed())
-        emissions, losses = self._forward(batch.to(self._device), step)
+        emissions, batch = self._forward(batch.to(self._device), step)
+        losses = ctc_losses(emissions, batch)
         require_finite_losses(losses, batch.ids, step)
-        loss = losses.sum() / batch.target_lengths.sum().clamp(min=1)
+        num_tokens = batch.target_lengths.sum().clamp(min=1)
+        loss = losses.sum() / num_tokens
         objective = loss
+        if optim.consistency > 0:
+            # The views share the utterance: half the tokens, as one CTC loss is half the two.
+            disagreement = consistency_losses(emissions).sum() / (num_tokens / 2)
+            objective = objective + optim.consistency * disagreement
         if optim.l1 > 0:
             norms = [matrix.abs().sum() for matrix in weight_matrices(learner.model)]
-            objective = loss + optim.l1 * torch.stack(norms).sum()
+            objective = objective + optim.l1 * torch.stack(norms).sum()
         learner.optimizer.zero_grad(set_to_none=True)
         objective.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), optim.clip_norm)
@@ -156,15 +162,17 @@ class Trainer:
         return StepResult(
             loss=loss.detach(),
             emitted_token=_emitted_token(emissions),
-            frames_per_token=float(
-                emissions.lengths.sum() / batch.target_lengths.sum().clamp(min=1)
-            ),
+            frames_per_token=float(emissions.lengths.sum() / num_tokens),
         )
 
-    def _forward(self, batch: Batch, step: int) -> tuple[Emissions, Tensor]:
+    def _forward(self, batch: Batch, step: int) -> tuple[Emissions, Batch]:
+        """Emissions of a batch, and the batch they are of: twice over for two views of it."""
         generator = torch.Generator(self._device)
         generator.manual_seed(seeded(self._config.training.seed, step, 2).initial_seed())
         features, lengths = self._learner.front_end(batch.samples, batch.sample_lengths, generator)
+        if self._config.optim.consistency > 0:
+            features, lengths = features.repeat(2, 1, 1), lengths.repeat(2)
+            batch = batch.repeated(2)
         features = self._spec_augment(features, lengths, generator)
         autocast = (
             torch.autocast(self._device.type, dtype=torch.bfloat16)
@@ -173,7 +181,7 @@ class Trainer:
         )
         with autocast:
             emissions = self._learner.model(features, lengths)
-        return emissions, ctc_losses(emissions, batch)
+        return emissions, batch
 
     def _log(
         self,

@@ -1,7 +1,8 @@
-"""The CTC loss of each utterance of a batch."""
+"""What training minimises: the CTC loss, and how far two masked views of an utterance disagree."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,3 +29,26 @@ def ctc_losses(emissions: Emissions, batch: Batch) -> Tensor:
         reduction="none",
         zero_infinity=False,
     )
+
+
+def consistency_losses(emissions: Emissions) -> Tensor:
+    """How far the two views of each utterance disagree, summed over its frames.
+
+    Half the sum of both Kullback-Leibler divergences between the views' distributions of a frame;
+    each view is drawn towards the other, which counts as fixed (Yao et al. 2024, CR-CTC, eq. 4).
+
+    Args:
+        emissions: (2 * batch, max_frames, vocab_size): the first views of a batch, then the second
+            views in the same order, with the same lengths.
+
+    Returns:
+        (batch,) nats, at least 0.
+    """
+    first, second = emissions.log_probs.float().chunk(2)
+    # KL(q || p) with q fixed, both ways at once: the sum over tokens of q (log q - log p).
+    towards_first = F.kl_div(second, first.detach(), reduction="none", log_target=True)
+    towards_second = F.kl_div(first, second.detach(), reduction="none", log_target=True)
+    divergences = (towards_first + towards_second).sum(dim=2)
+    frames = torch.arange(first.shape[1], device=first.device)
+    padding = frames >= emissions.lengths[: len(first), None].to(first.device)
+    return 0.5 * divergences.masked_fill(padding, 0.0).sum(dim=1)

@@ -1,0 +1,94 @@
+"""The training objective: the CTC loss and the consistency of two views."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tones import tone_config
+from torch import Tensor
+
+from asr.batching import Batch
+from asr.config import parse_options
+from asr.experiment import ExperimentConfig
+from asr.model import Emissions
+from asr.training import train
+from asr.training.losses import consistency_losses
+
+
+def random_log_probs(batch: int, frames: int, vocab: int, seed: int) -> Tensor:
+    logits = torch.randn(batch, frames, vocab, generator=torch.Generator().manual_seed(seed))
+    return logits.log_softmax(dim=2)
+
+
+def slow_consistency(first: Tensor, second: Tensor) -> float:
+    """Half of KL(second || first) + KL(first || second), frame by frame and token by token."""
+    total = 0.0
+    for row, other in zip(first.exp().tolist(), second.exp().tolist(), strict=True):
+        for p, q in zip(row, other, strict=True):
+            total += q * math.log(q / p) + p * math.log(p / q)
+    return total / 2
+
+
+def test_consistency_is_the_symmetric_divergence_within_each_length() -> None:
+    log_probs = random_log_probs(6, 9, 5, seed=1)
+    lengths = torch.tensor([9, 4, 1, 9, 4, 1])
+    garbage = log_probs.clone()
+    for row, length in enumerate(lengths.tolist()):
+        garbage[row, length:] = math.inf if row < 3 else -1e30
+    found = consistency_losses(Emissions(garbage, lengths))
+    expected = [
+        slow_consistency(log_probs[row, :length], log_probs[row + 3, :length])
+        for row, length in enumerate([9, 4, 1])
+    ]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_equal_views_agree() -> None:
+    log_probs = random_log_probs(2, 7, 4, seed=2)
+    found = consistency_losses(Emissions(log_probs.repeat(2, 1, 1), torch.tensor([7, 5, 7, 5])))
+    assert found.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_each_view_is_drawn_to_the_other_as_it_stands() -> None:
+    """The gradient in logits is half of softmax minus target, for either view."""
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    log_probs = logits.log_softmax(dim=2)
+    consistency_losses(Emissions(log_probs, torch.tensor([3, 3]))).sum().backward()
+    probabilities = logits.detach().softmax(dim=2)
+    assert logits.grad is not None
+    assert torch.allclose(logits.grad, 0.5 * (probabilities - probabilities.flip(0)), atol=1e-6)
+
+
+def test_a_batch_repeated_holds_the_utterances_again_in_order() -> None:
+    batch = Batch(
+        ids=("a", "b"),
+        samples=torch.tensor([[1.0, 2.0], [3.0, 0.0]]),
+        sample_lengths=torch.tensor([2, 1]),
+        targets=torch.tensor([[5, 6], [7, 0]]),
+        target_lengths=torch.tensor([2, 1]),
+    ).repeated(2)
+    assert batch.ids == ("a", "b", "a", "b")
+    assert batch.samples.tolist() == [[1, 2], [3, 0], [1, 2], [3, 0]]
+    assert batch.sample_lengths.tolist() == [2, 1, 2, 1]
+    assert batch.targets.tolist() == [[5, 6], [7, 0], [5, 6], [7, 0]]
+    assert batch.target_lengths.tolist() == [2, 1, 2, 1]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return tone_config(tmp_path_factory.mktemp("tones"))
+
+
+def trained(values: dict[str, Any], tmp_path: Path) -> float:
+    config = parse_options(ExperimentConfig, values, "test")
+    return train(config, tmp_path).validation.wer
+
+
+def test_training_with_two_views_learns(tones: dict[str, Any], tmp_path: Path) -> None:
+    optim = {**tones["optim"], "consistency": 0.2}
+    augment = {"spec": {"num_frequency_masks": 1, "max_frequency_mels": 4}}
+    assert trained({**tones, "optim": optim, "augment": augment}, tmp_path) < 0.2
