@@ -13,6 +13,7 @@ from asr.config import Options
 from asr.features import LogMel, LogMelConfig
 from asr.model import AcousticModel, ModelConfig
 from asr.optim import OptimConfig
+from asr.tensor_decoding import TensorBeamConfig
 from asr.text import TextConfig
 from asr.tokens import TokensConfig
 
@@ -24,6 +25,17 @@ class DataConfig(Options):
     """JSONL manifest to train on."""
     dev: Path | None = None
     """JSONL manifest that chooses checkpoints and stops training; never the test set."""
+
+
+class ValidationConfig(Options):
+    """How the development set is decoded while training; on the device of the model."""
+
+    decoder: Literal["greedy", "beam"] = "greedy"
+    """`beam`: checkpoints are chosen by what a beam search over tensors makes of them."""
+    beam: TensorBeamConfig = TensorBeamConfig()
+    """Settings of that search."""
+    lm: Path | None = None
+    """N-gram model of tokens for it, ARPA or binary; the space is written ▁."""
 
 
 class TrainingConfig(Options):
@@ -64,6 +76,7 @@ class ExperimentConfig(Options):
     batching: BatchConfig = BatchConfig()
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
+    validation: ValidationConfig = ValidationConfig()
     training: TrainingConfig = TrainingConfig()
 
 

@@ -1,4 +1,4 @@
-"""Development loss and word error rate, by greedy decoding."""
+"""Development loss and word error rate, decoded on the device as the configuration says."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from asr.audio_cache import AudioCache, AudioFiles
-from asr.decoding import GreedyDecoder
+from asr.decoding import GreedyDecoder, Hypothesis
 from asr.evaluation import score_texts
-from asr.experiment import ExperimentConfig, output_frame_s
+from asr.experiment import ExperimentConfig, ValidationConfig, output_frame_s
 from asr.features import LogMel
+from asr.lm.files import read_model
 from asr.manifest import Utterance
-from asr.model import AcousticModel
+from asr.model import AcousticModel, Emissions
+from asr.tensor_decoding import TensorBeamDecoder
 from asr.text import normalize
 from asr.tokens import Tokenizer
 from asr.training.data import encode_all, plain_batches
@@ -59,7 +61,7 @@ class Validator:
         self._targets = encode_all(utterances, config, tokenizer)
         self._references = {one.id: normalize(one.text, config.text) for one in utterances}
         self._front_end, self._model = models
-        self._decoder = GreedyDecoder(tokenizer, output_frame_s(*models))
+        self._decoder = _decoder(config.validation, tokenizer, output_frame_s(*models))
 
     @torch.inference_mode()
     def validate(self, epoch: int) -> tuple[Validation, Samples]:
@@ -76,8 +78,7 @@ class Validator:
             emissions = self._model(features, lengths)
             loss_sum += float(ctc_losses(emissions, on_device).sum())
             num_tokens += int(batch.target_lengths.sum())
-            log_probs = emissions.log_probs.float().cpu().numpy()
-            decoded = self._decoder.decode_batch(log_probs, emissions.lengths.cpu().numpy())
+            decoded = self._decode(emissions)
             hypotheses |= {
                 name: best[0].text for name, best in zip(batch.ids, decoded, strict=True)
             }
@@ -92,3 +93,18 @@ class Validator:
         first = list(self._references)[:NUM_SAMPLES_SHOWN]
         texts = {name: (self._references[name], hypotheses[name]) for name in first}
         return validation, Samples(texts, shown)
+
+    def _decode(self, emissions: Emissions) -> list[list[Hypothesis]]:
+        lengths = emissions.lengths.cpu().numpy()
+        if isinstance(self._decoder, TensorBeamDecoder):
+            return self._decoder.decode_batch(emissions.log_probs.float(), lengths)
+        return self._decoder.decode_batch(emissions.log_probs.float().cpu().numpy(), lengths)
+
+
+def _decoder(
+    config: ValidationConfig, tokenizer: Tokenizer, frame_s: float
+) -> GreedyDecoder | TensorBeamDecoder:
+    if config.decoder == "greedy":
+        return GreedyDecoder(tokenizer, frame_s)
+    lm = read_model(config.lm) if config.lm is not None else None
+    return TensorBeamDecoder(tokenizer, frame_s, config.beam, lm)
