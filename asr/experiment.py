@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from asr.augment import AugmentConfig
 from asr.batching import BatchConfig
@@ -18,13 +18,35 @@ from asr.text import TextConfig
 from asr.tokens import TokensConfig
 
 
-class DataConfig(Options):
-    """Manifests of the experiment; relative paths start at the working directory."""
+def _as_list(value: object) -> object:
+    """A path that stands alone, as a list of one; nothing as none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str | Path) else value
 
-    train: Path | None = None
-    """JSONL manifest to train on."""
-    dev: Path | None = None
-    """JSONL manifest that chooses checkpoints and stops training; never the test set."""
+
+def _as_written(paths: tuple[Path, ...]) -> str | list[str] | None:
+    names = [str(path) for path in paths]
+    return names if len(names) > 1 else next(iter(names), None)
+
+
+Manifests = Annotated[
+    tuple[Path, ...], BeforeValidator(_as_list), PlainSerializer(_as_written, when_used="json")
+]
+
+
+class DataConfig(Options):
+    """Manifests of the experiment; relative paths start at the working directory.
+
+    Each is one path or a list: `train = ["a.jsonl", "b.jsonl"]` in TOML, and on the command line
+    `--set "data.train=[a.jsonl, b.jsonl]"`. A comma outside brackets is part of a name. Utterances
+    stand in the order given, and no two manifests of a list may share an id.
+    """
+
+    train: Manifests = ()
+    """JSONL manifests to train on."""
+    dev: Manifests = ()
+    """JSONL manifests that choose checkpoints and stop training; never the test set."""
 
 
 class ValidationConfig(Options):
@@ -42,6 +64,9 @@ class TrainingConfig(Options):
     """Length of the run, its seed and device, and how often it looks up from its work."""
 
     epochs: int = Field(default=60, ge=1)
+    start_from: Path | None = None
+    """Model file whose weights training starts from; it must agree in [features] and in the shape
+    of [model]. Tokens in both vocabularies keep what it knows. None: random weights."""
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     """`auto` (CUDA where present), `cpu`, `cuda` or `cuda:1`."""

@@ -38,6 +38,7 @@ from asr.training.loop import Trainer
 from asr.training.reporting import Reporter
 from asr.training.state import STATE_FILE, Learner, Position, Validation, restore_state
 from asr.training.validation import Validator
+from asr.training.warm_start import start_from
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -110,13 +111,14 @@ class _Run:
         self._train_audio = train_audio
 
     def train(self) -> TrainingResult:
-        config, learner = self._config, self._learner()
+        config, position = self._config, Position()
         state_path = self._run_dir / STATE_FILE
-        if state_path.exists():
+        fresh = not state_path.exists()
+        if fresh:
+            self._start()
+        learner = self._learner()
+        if not fresh:
             position = restore_state(state_path, learner)
-        else:
-            position = Position()
-            self._fit_statistics()
         trainer = Trainer(config, learner, self._training_set, self._validator, self._run_dir)
         with Reporter(self._run_dir, position.step) as reporter:
             reporter.say(self._greeting(position))
@@ -137,6 +139,13 @@ class _Run:
         optimizer = make_optimizer(self.model, optim)
         return Learner(self.front_end, self.model, optimizer, plateau, average)
 
+    def _start(self) -> None:
+        """What a fresh run begins with, beside random weights."""
+        path = self._config.training.start_from
+        if path is not None:
+            start_from(path, self._config, self.tokenizer, self.model)
+        self._fit_statistics()
+
     def _fit_statistics(self) -> None:
         if self._config.features.normalization != "global":
             return
@@ -156,7 +165,9 @@ class _Run:
 
     def _greeting(self, position: Position) -> str:
         hours = sum(utterance.duration_s for utterance in self._corpus.train) / 3600
-        start = f"resumed at step {position.step}" if position.step else "from scratch"
+        source = self._config.training.start_from
+        start = "from scratch" if source is None else f"starting from {source}"
+        start = f"resumed at step {position.step}" if position.step else start
         return (
             f"training on {len(self._corpus.train)} utterances ({hours:.2f} h), "
             f"{len(self.tokenizer.vocab)} tokens, {_num_parameters(self.model):,} parameters, "

@@ -1,0 +1,77 @@
+"""Training that starts from the weights of a model file instead of random ones: fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from asr.decoder_setup import DecodingChoice
+from asr.errors import ConfigError
+from asr.experiment import ExperimentConfig
+from asr.model import AcousticModel
+from asr.recognizer import Recognizer
+from asr.tokens import Tokenizer
+
+HEAD = "head."
+"""The only weights that belong to tokens: (vocab_size, width) and (vocab_size,)."""
+
+
+def start_from(
+    path: Path, config: ExperimentConfig, tokenizer: Tokenizer, model: AcousticModel
+) -> None:
+    """Give `model` the weights of a model file.
+
+    Tokens that both vocabularies have keep what the file's model knows of them, wherever they stand
+    in either; the others keep the weights that `model` has.
+
+    Args:
+        path: A model file, of any vocabulary.
+        config: Settings of the model that is trained.
+        tokenizer: Its vocabulary.
+        model: Changed in place.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+        ConfigError: Its features or the shape of its layers are others.
+    """
+    source = Recognizer.load(path, "cpu", DecodingChoice(decoder="greedy"))
+    _refuse_other_features(path, source.config, config)
+    new, old = model.state_dict(), source.model.state_dict()
+    rows = _shared_rows(tokenizer, source.tokenizer)
+    for name in new.keys() | old.keys():
+        if name.startswith(HEAD) and name in old:
+            old[name] = _with_rows(new[name], old[name], rows)
+        if name not in old or name not in new or old[name].shape != new[name].shape:
+            raise ConfigError(
+                f"{path} is of another shape than [model]: {name} differs",
+                hint="take over its settings of [model]; `config` in the file's header lists them",
+            )
+    model.load_state_dict(old)
+
+
+def _refuse_other_features(path: Path, old: ExperimentConfig, new: ExperimentConfig) -> None:
+    theirs, ours = old.features.model_dump(), new.features.model_dump()
+    for name, value in theirs.items():
+        if value != ours[name]:
+            raise ConfigError(
+                f"{path} hears other features: features.{name} is {value!r} there and "
+                f"{ours[name]!r} here",
+                hint=f"--set features.{name}={value}",
+            )
+
+
+def _shared_rows(new: Tokenizer, old: Tokenizer) -> list[tuple[int, int]]:
+    """(new, old) index of every token in both vocabularies."""
+    places = {token: index for index, token in enumerate(old.vocab)}
+    return [(index, places[token]) for index, token in enumerate(new.vocab) if token in places]
+
+
+def _with_rows(new: Tensor, old: Tensor, rows: list[tuple[int, int]]) -> Tensor:
+    if new.shape[1:] != old.shape[1:]:
+        return old
+    mixed = new.clone()
+    to, of = torch.tensor(rows, dtype=torch.int64).T
+    mixed[to] = old[of]
+    return mixed

@@ -1,0 +1,113 @@
+"""Fine-tuning: training that starts from a model file, perhaps of another vocabulary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tones import tone_config
+
+from asr.checkpoint import MODEL_KIND, load_tensors
+from asr.config import parse_options
+from asr.errors import ConfigError, ModelFileError
+from asr.experiment import ExperimentConfig, build_model
+from asr.recognizer import Recognizer
+from asr.tokens import Tokenizer, tokenizer_from_dict
+from asr.training import TrainingResult, train
+from asr.training.warm_start import start_from
+
+
+def config_of(values: dict[str, Any]) -> ExperimentConfig:
+    return parse_options(ExperimentConfig, values, "test")
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return tone_config(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="module")
+def learnt(tones: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    return train(config_of(tones), tmp_path_factory.mktemp("learnt"))
+
+
+def words(*vocab: str) -> Tokenizer:
+    return tokenizer_from_dict({"kind": "word", "vocab": ["<blank>", *vocab]})
+
+
+def test_fine_tuning_begins_with_what_the_model_knows(
+    tones: dict[str, Any], learnt: TrainingResult, tmp_path: Path
+) -> None:
+    """One epoch at a rate too low to learn anything scores as well as the model it began with."""
+    training = {**tones["training"], "epochs": 1, "start_from": str(learnt.model_path), "seed": 9}
+    values = {**tones, "training": training, "optim": {"learning_rate": 1e-7}}
+    result = train(config_of(values), tmp_path)
+    assert result.validation.errors == learnt.validation.errors
+    untrained = {**values, "training": {**training, "start_from": None}}
+    assert train(config_of(untrained), tmp_path / "random").validation.wer > 0.5
+
+
+def test_the_moving_average_begins_with_it_too(
+    tones: dict[str, Any], learnt: TrainingResult, tmp_path: Path
+) -> None:
+    training = {**tones["training"], "epochs": 1, "start_from": str(learnt.model_path)}
+    optim = {"learning_rate": 1e-9, "ema_decay": 0.999, "weight_decay": 0.0}
+    result = train(config_of({**tones, "training": training, "optim": optim}), tmp_path)
+    before, after = (
+        load_tensors(path, MODEL_KIND)[0] for path in (learnt.model_path, result.model_path)
+    )
+    for name, tensor in before.items():
+        assert torch.allclose(tensor, after[name], atol=1e-5), name
+
+
+def test_tokens_of_both_vocabularies_keep_their_weights_wherever_they_stand(
+    tones: dict[str, Any], learnt: TrainingResult
+) -> None:
+    config = config_of(tones)
+    old = Recognizer.load(learnt.model_path, "cpu")
+    tokenizer = words("mi", "new", "ba")
+    model = build_model(config, 4)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    start_from(learnt.model_path, config, tokenizer, model)
+    state, known = model.state_dict(), old.model.state_dict()
+    for index, token in enumerate(tokenizer.vocab):
+        for name in ("head.weight", "head.bias"):
+            there = old.tokenizer.vocab.index(token) if token in old.tokenizer.vocab else None
+            expected = fresh[name][index] if there is None else known[name][there]
+            assert torch.equal(state[name][index], expected), (token, name)
+    others = [name for name in state if not name.startswith("head.")]
+    assert others
+    assert all(torch.equal(state[name], known[name]) for name in others)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"units": 23}}, r"of another shape than \[model\]: "),
+        ({"model": {"num_layers": 4}}, r"of another shape than \[model\]: "),
+        ({"features": {"num_mels": 21}}, "features.num_mels is 20 there and 21 here"),
+    ],
+)
+def test_another_shape_is_refused_by_name(
+    tones: dict[str, Any], learnt: TrainingResult, changes: dict[str, Any], message: str
+) -> None:
+    values = {key: {**tones.get(key, {}), **changes.get(key, {})} for key in tones.keys() | changes}
+    config = config_of(values)
+    model = build_model(config, 4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ConfigError, match=message):
+        start_from(learnt.model_path, config, words("ba", "do", "mi"), model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_file_that_is_no_model_is_refused_before_training(
+    tones: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text(json.dumps({}))
+    training = {**tones["training"], "start_from": str(path)}
+    with pytest.raises(ModelFileError, match="not a safetensors file"):
+        train(config_of({**tones, "training": training}), tmp_path / "run")
