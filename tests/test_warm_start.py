@@ -17,7 +17,7 @@ from asr.experiment import ExperimentConfig, build_model
 from asr.recognizer import Recognizer
 from asr.tokens import Tokenizer, tokenizer_from_dict
 from asr.training import TrainingResult, train
-from asr.training.warm_start import start_from
+from asr.training.warm_start import adopt_settings, start_from
 
 
 def config_of(values: dict[str, Any]) -> ExperimentConfig:
@@ -81,6 +81,24 @@ def test_tokens_of_both_vocabularies_keep_their_weights_wherever_they_stand(
     others = [name for name in state if not name.startswith("head.")]
     assert others
     assert all(torch.equal(state[name], known[name]) for name in others)
+
+
+def test_what_is_not_said_of_the_model_is_taken_from_the_file(
+    tones: dict[str, Any], learnt: TrainingResult, tmp_path: Path
+) -> None:
+    training = {**tones["training"], "epochs": 1, "start_from": str(learnt.model_path)}
+    values = {"data": tones["data"], "training": training, "model": {"dropout": 0.4}}
+    found = Recognizer.load(train(config_of(values), tmp_path).model_path, "cpu").config
+    known = config_of(tones)
+    assert (found.features, found.tokens, found.text) == (known.features, known.tokens, known.text)
+    assert found.model.units == known.model.units != config_of({}).model.units
+    assert found.model.dropout == 0.4 != known.model.dropout
+    assert found.optim == config_of({}).optim
+
+
+def test_without_a_model_to_start_from_nothing_is_taken_over(tones: dict[str, Any]) -> None:
+    config = config_of(tones)
+    assert adopt_settings(config) is config
 
 
 @pytest.mark.parametrize(

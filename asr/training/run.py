@@ -38,7 +38,7 @@ from asr.training.loop import Trainer
 from asr.training.reporting import Reporter
 from asr.training.state import STATE_FILE, Learner, Position, Validation, restore_state
 from asr.training.validation import Validator
-from asr.training.warm_start import start_from
+from asr.training.warm_start import adopt_settings, start_from
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -77,6 +77,7 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
         TrainingError: A loss is not finite, or there is too little disk space.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
     """
+    config = adopt_settings(config)
     _check_run_dir(config, run_dir, resume)
     device = choose_device(config.training.device)
     with _alone_in(run_dir), cpu_threads(config.training.num_threads):

@@ -14,8 +14,31 @@ from asr.model import AcousticModel
 from asr.recognizer import Recognizer
 from asr.tokens import Tokenizer
 
+ADOPTED = ("text", "tokens", "features", "model")
+"""Sections of the configuration that describe what a model file holds."""
+
 HEAD = "head."
 """The only weights that belong to tokens: (vocab_size, width) and (vocab_size,)."""
+
+
+def adopt_settings(config: ExperimentConfig) -> ExperimentConfig:
+    """A configuration with whatever it leaves unsaid of its model as in the file it starts from.
+
+    Nothing changes without `training.start_from`, nor what is set by name.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
+    path = config.training.start_from
+    if path is None:
+        return config
+    source = Recognizer.load(path, "cpu", DecodingChoice(decoder="greedy")).config
+    adopted = {}
+    for name in ADOPTED:
+        own, theirs = getattr(config, name), getattr(source, name)
+        said = own.model_dump(include=own.model_fields_set)
+        adopted[name] = type(own).model_validate(theirs.model_dump() | said)
+    return config.model_copy(update=adopted)
 
 
 def start_from(
@@ -46,7 +69,7 @@ def start_from(
         if name not in old or name not in new or old[name].shape != new[name].shape:
             raise ConfigError(
                 f"{path} is of another shape than [model]: {name} differs",
-                hint="take over its settings of [model]; `config` in the file's header lists them",
+                hint="leave that setting out: what is not said is taken from the file",
             )
     model.load_state_dict(old)
 
@@ -58,7 +81,7 @@ def _refuse_other_features(path: Path, old: ExperimentConfig, new: ExperimentCon
             raise ConfigError(
                 f"{path} hears other features: features.{name} is {value!r} there and "
                 f"{ours[name]!r} here",
-                hint=f"--set features.{name}={value}",
+                hint=f"leave features.{name} out: what is not said is taken from the file",
             )
 
 
