@@ -61,6 +61,7 @@ def everything(directory: Path, **changes: Any) -> AugmentConfig:
         "reverb": {"probability": 0.75},
         "noise": {"probability": 0.75, "directory": directory},
         "gain": {"probability": 0.75, "low_db": -20, "high_db": 20},
+        "telephone": {"probability": 0.75},
     }
     return parse_options(AugmentConfig, {**sections, **changes}, "test")
 
@@ -78,7 +79,7 @@ def test_everything_is_off_by_default() -> None:
     assert torch.equal(masked, features)
 
 
-@pytest.mark.parametrize("section", ["speed", "reverb", "noise", "gain"])
+@pytest.mark.parametrize("section", ["speed", "reverb", "noise", "gain", "telephone"])
 def test_changes_waveform_says_whether_a_stage_is_on(section: str, noise_directory: Path) -> None:
     values: dict[str, Any] = {"probability": 0.1}
     if section == "noise":
@@ -116,7 +117,7 @@ def test_one_seed_gives_one_result(noise_directory: Path, seed: int) -> None:
 def test_seeds_differ(noise_directory: Path) -> None:
     augment = WaveformAugment(everything(noise_directory))
     results = {augment(tone(), RATE_HZ, seeded(seed)).tobytes() for seed in range(20)}
-    assert len(results) >= 19  # one in 256 draws changes nothing
+    assert len(results) >= 19  # one in 1024 draws changes nothing
 
 
 def test_a_call_takes_the_same_from_the_generator_whatever_is_on(noise_directory: Path) -> None:
@@ -131,8 +132,8 @@ def test_a_call_takes_the_same_from_the_generator_whatever_is_on(noise_directory
 @pytest.mark.parametrize("seed", range(8))
 def test_a_stage_draws_the_same_whatever_the_others_do(noise_directory: Path, seed: int) -> None:
     off = {"probability": 0.0}
-    alone = everything(noise_directory, speed=off, reverb=off, noise=off)
-    with_reverb = everything(noise_directory, speed=off, noise=off)
+    alone = everything(noise_directory, speed=off, reverb=off, noise=off, telephone=off)
+    with_reverb = everything(noise_directory, speed=off, noise=off, telephone=off)
     samples = tone(peak=0.01)  # quiet, so that no peak is limited
     # Reverberation keeps the energy, so the gain can be read from the energy of both results.
     first = WaveformAugment(alone)(samples, RATE_HZ, seeded(seed))
@@ -376,6 +377,23 @@ def test_a_directory_without_audio_is_refused(tmp_path: Path) -> None:
     noise["noise"]["directory"] = tmp_path / "missing"
     with pytest.raises(DataError, match="missing or not a directory"):
         WaveformAugment(parse_options(AugmentConfig, noise, "test"))
+
+
+def test_halves_of_the_noise_share_no_file(noise_directory: Path) -> None:
+    names = {
+        files: [path.name for path in NoiseLibrary(noise_directory, 10, files).paths]
+        for files in ("all", "even", "odd")
+    }
+    assert names == {
+        "all": ["C.FLAC", "a.wav", "b.wav"],
+        "even": ["C.FLAC", "b.wav"],
+        "odd": ["a.wav"],
+    }
+    with pytest.raises(DataError, match="no file at odd places"):
+        NoiseLibrary(noise_directory / "deep", 10, "odd")
+    noise = {"probability": 1, "directory": noise_directory / "deep", "files": "odd"}
+    with pytest.raises(DataError, match="no file at odd places"):
+        WaveformAugment(parse_options(AugmentConfig, {"noise": noise}, "test"))
 
 
 def test_an_unreadable_noise_file_is_named(tmp_path: Path) -> None:

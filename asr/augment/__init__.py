@@ -7,6 +7,7 @@ from asr.augment.config import (
     ReverbConfig,
     SpecAugmentConfig,
     SpeedConfig,
+    TelephoneConfig,
 )
 from asr.augment.spectrum import SpecAugment
 from asr.augment.waveform import WaveformAugment
@@ -19,5 +20,6 @@ __all__ = [
     "SpecAugment",
     "SpecAugmentConfig",
     "SpeedConfig",
+    "TelephoneConfig",
     "WaveformAugment",
 ]

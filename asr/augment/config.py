@@ -9,6 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from asr.config import Options
 
+NoiseFiles = Literal["all", "even", "odd"]
+
 SPEED_STEP = 0.01
 """Speed factors are whole multiples of it, which bounds the resampling kernels to 100 phases."""
 
@@ -77,6 +79,8 @@ class NoiseConfig(Options):
     Attributes:
         probability: Share of utterances that get it.
         directory: Searched for audio files at any depth; needed when `probability` is above 0.
+        files: `all` of them, or those at `even` or at `odd` places, sorted by path and counted
+            from 0: what trains with one half can be tested with the other.
         low_snr_db: Least ratio of speech to noise energy over the utterance.
         high_snr_db: Greatest such ratio; drawn uniformly between the two.
         max_cached_s: Seconds of decoded noise kept in memory by each worker process. A longer
@@ -85,6 +89,7 @@ class NoiseConfig(Options):
 
     probability: float = Field(default=0.0, ge=0, le=1)
     directory: Path | None = None
+    files: NoiseFiles = "all"
     low_snr_db: float = Field(default=5.0, ge=-50, le=100)
     high_snr_db: float = Field(default=20.0, ge=-50, le=100)
     max_cached_s: float = Field(default=1800.0, ge=0, allow_inf_nan=False)
@@ -116,6 +121,30 @@ class GainConfig(Options):
     high_db: float = Field(default=6.0, ge=-100, le=60)
 
     @field_validator("high_db")
+    @classmethod
+    def _check_range(cls, high: float, info: ValidationInfo) -> float:
+        return _at_least_low(high, info)
+
+
+class TelephoneConfig(Options):
+    """A narrow channel: a telephone line, or only the loss of high frequencies.
+
+    Attributes:
+        probability: Share of utterances that get it.
+        line_share: Share of these that pass a telephone line (300 to 3400 Hz, 8 bit µ-law codes at
+            8 kHz). The others lose what lies above a limit, as in a recorder or codec of less
+            bandwidth.
+        low_limit_hz: Least such limit.
+        high_limit_hz: Greatest such limit; drawn uniformly between the two. Limits from half the
+            sampling rate on change nothing.
+    """
+
+    probability: float = Field(default=0.0, ge=0, le=1)
+    line_share: float = Field(default=0.5, ge=0, le=1)
+    low_limit_hz: float = Field(default=3400.0, ge=1000, le=24000)
+    high_limit_hz: float = Field(default=7000.0, ge=1000, le=24000)
+
+    @field_validator("high_limit_hz")
     @classmethod
     def _check_range(cls, high: float, info: ValidationInfo) -> float:
         return _at_least_low(high, info)
@@ -157,12 +186,13 @@ class AugmentConfig(Options):
     reverb: ReverbConfig = ReverbConfig()
     noise: NoiseConfig = NoiseConfig()
     gain: GainConfig = GainConfig()
+    telephone: TelephoneConfig = TelephoneConfig()
     spec: SpecAugmentConfig = SpecAugmentConfig()
 
     @property
     def changes_waveform(self) -> bool:
         """Whether any augmentation of the waveform is on."""
-        stages = (self.speed, self.reverb, self.noise, self.gain)
+        stages = (self.speed, self.reverb, self.noise, self.gain, self.telephone)
         return any(stage.probability > 0 for stage in stages)
 
     @property

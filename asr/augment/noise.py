@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from asr.audio import ReadOptions, probe_audio, read_audio
+from asr.augment.config import NoiseFiles
 from asr.augment.seeds import draw_uniform
 from asr.errors import DataError
 
@@ -18,6 +19,8 @@ SUFFIXES = frozenset(
     [".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".wav", ".w64"]
 )
 """File names taken for noise; anything else in the directory is left alone."""
+
+_PLACES = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
 
 
 class NoiseLibrary:
@@ -30,12 +33,13 @@ class NoiseLibrary:
     Args:
         directory: Searched at any depth for files named as in `SUFFIXES`.
         max_cached_s: Bound of the cache; longer files are read in part, whenever drawn.
+        files: Which of them; see `NoiseConfig`.
 
     Raises:
-        DataError: The directory is missing or holds no audio file.
+        DataError: The directory is missing, or holds no audio file, or none but the other half.
     """
 
-    def __init__(self, directory: Path, max_cached_s: float) -> None:
+    def __init__(self, directory: Path, max_cached_s: float, files: NoiseFiles = "all") -> None:
         if not directory.is_dir():
             raise DataError(f"noise directory {directory} is missing or not a directory")
         found = (path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -45,6 +49,9 @@ class NoiseLibrary:
                 f"noise directory {directory} holds no audio file",
                 hint=f"looked at any depth for {' '.join(sorted(SUFFIXES))}",
             )
+        self.paths = self.paths[_PLACES[files]]
+        if not self.paths:
+            raise DataError(f"noise directory {directory} holds no file at {files} places")
         self.max_cached_s = max_cached_s
         self._cache: OrderedDict[tuple[Path, int], np.ndarray] = OrderedDict()
         self._durations_s: dict[Path, float] = {}

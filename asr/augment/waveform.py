@@ -18,9 +18,9 @@ SamplesT = TypeVar("SamplesT", np.ndarray, Tensor)
 
 
 class WaveformAugment:
-    """Speed, then reverberation, then noise, then gain, each with its own probability.
+    """Speed, reverberation, noise, gain, telephone, in this order, each with its own probability.
 
-    A call takes four seeds from the generator, one for each stage in this order, whatever is on;
+    A call takes five seeds from the generator, one for each stage in this order, whatever is on;
     a stage draws whether it applies first, then its parameters, all from its own seed. So a
     change of one stage's settings never changes what another one draws, and raising a probability
     keeps the parameters of the utterances that had the stage before. (A stage still works on what
@@ -46,7 +46,9 @@ class WaveformAugment:
         if config.noise.probability > 0:
             if config.noise.directory is None:
                 raise ConfigError("noise.probability is above 0 and noise.directory is not set")
-            self._noise = NoiseLibrary(config.noise.directory, config.noise.max_cached_s)
+            self._noise = NoiseLibrary(
+                config.noise.directory, config.noise.max_cached_s, config.noise.files
+            )
 
     def __call__(
         self, samples: SamplesT, sample_rate_hz: int, generator: torch.Generator
@@ -70,12 +72,13 @@ class WaveformAugment:
                 "samples must be (num_samples,) float32, "
                 f"got shape {tuple(samples.shape)} {samples.dtype}"
             )
-        for_speed, for_reverb, for_noise, for_gain = draw_generators(generator, 4)
+        for_speed, for_reverb, for_noise, for_gain, for_line = draw_generators(generator, 5)
         original = samples if isinstance(samples, Tensor) else _as_tensor(samples)
         changed = self._change_speed(original, for_speed)
         changed = self._reverberate(changed, sample_rate_hz, for_reverb)
         changed = self._add_noise(changed, sample_rate_hz, for_noise)
         changed = self._change_gain(changed, for_gain)
+        changed = self._narrow(changed, sample_rate_hz, for_line)
         if changed is original:
             return samples
         changed = effects.limit_peak(changed)
@@ -115,6 +118,15 @@ class WaveformAugment:
         if not _happens(config.probability, generator):
             return samples
         return effects.apply_gain(samples, draw_uniform(generator, config.low_db, config.high_db))
+
+    def _narrow(self, samples: Tensor, sample_rate_hz: int, generator: torch.Generator) -> Tensor:
+        config = self.config.telephone
+        if not _happens(config.probability, generator):
+            return samples
+        if _happens(config.line_share, generator):
+            return effects.telephone(effects.limit_peak(samples), sample_rate_hz)
+        limit_hz = draw_uniform(generator, config.low_limit_hz, config.high_limit_hz)
+        return effects.band_pass(samples, sample_rate_hz, 0.0, limit_hz)
 
 
 def _happens(probability: float, generator: torch.Generator) -> bool:
