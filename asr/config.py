@@ -55,8 +55,8 @@ def load_options(cls: type[OptionsT], path: Path | None, overrides: Sequence[str
     Args:
         cls: The settings class.
         path: TOML file holding only what differs from the defaults; None for the defaults.
-        overrides: Assignments such as `model.units=192`; the value is read as TOML, and as a
-            plain string where it is not TOML.
+        overrides: Assignments such as `model.units=192`; the value is read as TOML, and where it
+            is not TOML as a plain string, or in brackets as a list of them: `data.dev=[a, b]`.
 
     Raises:
         ConfigError: The file cannot be read or parsed, or a setting is wrong.
@@ -93,6 +93,8 @@ def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
+        if text.startswith("[") and text.endswith("]"):
+            return [_toml_value(item.strip()) for item in text[1:-1].split(",")]
         return text
 
 

@@ -16,7 +16,7 @@ from asr.decoder_setup import (
 from asr.decoding import LogProbs
 from asr.errors import ConfigError, DataError
 from asr.lm.binary import model_to_bytes
-from asr.manifest import Utterance, read_manifest
+from asr.manifest import Utterance, read_manifests
 from asr.plots import plot_surface
 from asr.progress import progress_bar
 from asr.recognizer import Recognizer, read_groups, store_decoding
@@ -33,7 +33,7 @@ class TuneRequest:
 
     Attributes:
         model: Model file; settings that it holds are replaced.
-        manifest: Development data, never the test set.
+        manifests: Development data, never the test set.
         choice: Language model and lexicon to tune for, and settings that are not sought.
         embed: Whether the model file takes in the language model.
         picture: PNG of the error surface; None for the model file's name with `.tuning.png`.
@@ -42,7 +42,7 @@ class TuneRequest:
     """
 
     model: Path
-    manifest: Path
+    manifests: Sequence[Path]
     choice: DecodingChoice
     embed: bool = True
     picture: Path | None = None
@@ -64,7 +64,7 @@ def tune_model(request: TuneRequest) -> ModelTuning:
 
     Raises:
         ConfigError: The choice names what cannot be tuned, or contradicts itself.
-        DataError: The manifest or its audio cannot be read, or a file does not fit the model.
+        DataError: A manifest or its audio cannot be read, or a file does not fit the model.
         ModelFileError: The model file cannot be used.
     """
     choice = request.choice
@@ -77,7 +77,7 @@ def tune_model(request: TuneRequest) -> ModelTuning:
             )
     recognizer = Recognizer.load(request.model, request.device, DecodingChoice(decoder="greedy"))
     setup = beam_setup(recognizer.source.without_settings(), choice)
-    utterances = read_manifest(request.manifest)
+    utterances = read_manifests(request.manifests)
     data = DevelopmentSet(
         recognizer.tokenizer,
         recognizer.frame_s,
@@ -128,10 +128,17 @@ def _stored(request: TuneRequest, result: TuningResult) -> StoredDecoding:
         lm="none" if knowledge.lm is None else "embedded" if request.embed else "elsewhere",
         lexicon=lexicon,
         development=Development(
-            manifest=request.manifest.name,
+            manifest=_shown(request.manifests),
             utterances=len(result.greedy.utterances),
             words=result.greedy.words.num_references,
             greedy_errors=result.greedy.words.num_errors,
             errors=min(result.greedy.words.num_errors, result.beam.words.num_errors),
         ),
     )
+
+
+def _shown(manifests: Sequence[Path]) -> str:
+    """Names for people: each corpus has its `dev.jsonl`, so several need their folders too."""
+    if len(manifests) == 1:
+        return manifests[0].name
+    return ", ".join(f"{path.parent.name}/{path.name}" for path in manifests)

@@ -31,7 +31,7 @@ from asr.experiment import ExperimentConfig
 from asr.files import write_text_atomic
 from asr.lm.files import write_model
 from asr.lm.kneser_ney import BuildOptions, build_model
-from asr.manifest import read_manifest
+from asr.manifest import read_manifest, read_manifests
 from asr.model_evaluation import evaluate_model
 from asr.model_tuning import TuneRequest, tune_model
 from asr.plots import plot_alignment, plot_run
@@ -218,10 +218,10 @@ def _train(run: _Run) -> None:
 
 
 def _tune(run: _Run) -> None:
-    if run.recipe.lm_order is None or run.config.data.train is None or run.config.data.dev is None:
-        raise ConfigError("tuning needs a language model, and training and development data")
+    if run.recipe.lm_order is None:
+        raise ConfigError("tuning needs a language model")
     text = run.run_dir / "lm.txt"
-    transcripts = read_manifest(run.config.data.train)
+    transcripts = read_manifests(run.config.data.train)
     lines = (normalize(one.text, run.config.text) for one in transcripts)
     write_text_atomic(text, "".join(f"{line}\n" for line in lines))
     lm = run.run_dir / "lm.arpa"

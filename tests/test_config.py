@@ -20,6 +20,7 @@ class OuterConfig(Options):
     features: InnerConfig = InnerConfig()
     name: str = "x"
     optional: InnerConfig | None = None
+    names: tuple[str, ...] = ()
 
 
 def test_defaults_need_no_file() -> None:
@@ -40,6 +41,13 @@ def test_a_file_holds_only_differences(tmp_path: Path) -> None:
         ("name=plain words", OuterConfig(name="plain words")),
         ('name="quoted"', OuterConfig(name="quoted")),
         ("optional.num_mels=3", OuterConfig(optional=InnerConfig(num_mels=3))),
+        ('names=["a b", "c,d"]', OuterConfig(names=("a b", "c,d"))),
+        (
+            "names=[dir/a.jsonl,  dir/b=1.jsonl]",
+            OuterConfig(names=("dir/a.jsonl", "dir/b=1.jsonl")),
+        ),
+        ("names=[plain]", OuterConfig(names=("plain",))),
+        ("name=a,b", OuterConfig(name="a,b")),
     ],
 )
 def test_assignments_go_over_the_file(

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +44,34 @@ def test_a_configuration_survives_the_model_file() -> None:
     config = config_with(data={"train": "x/y.jsonl"}, augment={"speed": {"factors": [0.9, 1.1]}})
     stored = json.loads(json.dumps(config.model_dump(mode="json")))
     assert parse_options(ExperimentConfig, stored, "model") == config
+
+
+@pytest.mark.parametrize(
+    ("given", "paths", "stored"),
+    [
+        (None, (), None),
+        ("a,b.jsonl", (Path("a,b.jsonl"),), "a,b.jsonl"),
+        (["a.jsonl"], (Path("a.jsonl"),), "a.jsonl"),
+        (["a.jsonl", "b.jsonl"], (Path("a.jsonl"), Path("b.jsonl")), ["a.jsonl", "b.jsonl"]),
+    ],
+)
+def test_manifests_are_one_path_or_a_list_and_stored_as_such(
+    given: object, paths: tuple[Path, ...], stored: object
+) -> None:
+    config = config_with(data={"train": given})
+    assert config.data.train == paths
+    document = json.loads(json.dumps(config.model_dump(mode="json")))
+    assert document["data"] == {"train": stored, "dev": None}
+    assert parse_options(ExperimentConfig, document, "model") == config
+
+
+def test_manifests_from_a_file_and_from_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[data]\ntrain = ["a.jsonl", "b.jsonl"]\ndev = "d.jsonl"\n')
+    data = load_options(ExperimentConfig, path).data
+    assert (data.train, data.dev) == ((Path("a.jsonl"), Path("b.jsonl")), (Path("d.jsonl"),))
+    data = load_options(ExperimentConfig, path, ["data.dev=[x.jsonl, y.jsonl]"]).data
+    assert data.dev == (Path("x.jsonl"), Path("y.jsonl"))
 
 
 @settings(max_examples=40, deadline=None)
@@ -90,6 +120,60 @@ def test_a_corpus_is_checked_and_summed_up(tmp_path: Path) -> None:
     assert first.startswith("train: 60 utterances, ")
     assert second.startswith("dev: 20 utterances, ")
     assert second.endswith("43 words, 4 tokens: all usable")
+
+
+def with_second_manifest(values: dict[str, Any], directory: Path, name: str) -> ExperimentConfig:
+    """The same experiment with more training data, in a manifest of its own."""
+    more = write_tones(directory, name, 7, seed=3)
+    data = {**values["data"], "train": [values["data"]["train"], str(more)]}
+    return parse_options(ExperimentConfig, {**values, "data": data}, "test")
+
+
+def test_several_manifests_are_one_set_in_the_order_given(tmp_path: Path) -> None:
+    values: dict[str, Any] = tone_config(tmp_path)
+    config = with_second_manifest(values, tmp_path, "more")
+    alone = load_corpus(parse_options(ExperimentConfig, values, "test"))
+    corpus = load_corpus(config)
+    assert corpus.dev == alone.dev
+    assert corpus.train[:60] == alone.train
+    assert [one.id for one in corpus.train[60:]] == [f"more{index}" for index in range(7)]
+
+
+def test_each_of_several_manifests_is_summed_up(tmp_path: Path) -> None:
+    config = with_second_manifest(tone_config(tmp_path), tmp_path, "more")
+    lines = check_corpus(config)
+    assert [line.split(" utterances, ")[0] for line in lines] == [
+        "train: 67",
+        f"  {tmp_path}/train.jsonl: 60",
+        f"  {tmp_path}/more.jsonl: 7",
+        "dev: 20",
+    ]
+    words = [int(line.split(" words")[0].split()[-1]) for line in lines]
+    assert words[0] == words[1] + words[2]
+    minutes = [float(line.split(" min")[0].split()[-1]) for line in lines]
+    assert minutes[0] == pytest.approx(minutes[1] + minutes[2], abs=0.11)
+
+
+def test_long_corpora_are_summed_up_in_hours(tmp_path: Path) -> None:
+    values: dict[str, Any] = tone_config(tmp_path)
+    manifest = tmp_path / "train.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    audio = tmp_path / "long.wav"
+    soundfile.write(audio, np.zeros(8000 * 90, np.float32), 8000)
+    for row in rows:
+        row.update(audio_path="long.wav", duration_s=90.0)
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, _ = check_corpus(parse_options(ExperimentConfig, values, "test"))
+    assert first.startswith("train: 60 utterances, 1.50 h, ")
+
+
+def test_an_id_in_two_manifests_is_named_with_both(tmp_path: Path) -> None:
+    values: dict[str, Any] = tone_config(tmp_path)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError) as caught:
+        load_corpus(with_second_manifest(values, tmp_path / "other", "train"))
+    message = str(caught.value)
+    assert f"the id 'train0' is in {tmp_path}/train.jsonl and in {tmp_path}/other/train" in message
 
 
 def test_words_that_training_never_saw_are_refused_by_name(tmp_path: Path) -> None:

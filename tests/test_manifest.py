@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.audio import PCM_ENCODINGS, PcmFormat, ReadOptions, Waveform, read_audio, write_audio
@@ -24,6 +24,7 @@ from asr.manifest import (
     check_manifest,
     checking,
     read_manifest,
+    read_manifests,
     write_manifest,
 )
 from asr.text import TextConfig
@@ -60,6 +61,7 @@ utterances = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(utterances, min_size=1, max_size=5, unique_by=lambda one: one.id))
 def test_what_is_written_reads_back(
     tmp_path_factory: pytest.TempPathFactory, written: list[Utterance]
@@ -211,6 +213,33 @@ def test_a_double_id_is_named_with_both_lines(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the id 'a' occurs twice"):
         write_manifest(tmp_path / "b.jsonl", [one, one])
     assert not (tmp_path / "b.jsonl").exists()
+
+
+def write_ids(path: Path, names: str) -> Path:
+    path.write_text("".join(json.dumps({**LINE, "id": name}) + "\n" for name in names))
+    return path
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4))
+def test_several_manifests_are_one_exactly_when_no_id_is_in_two(
+    tmp_path_factory: pytest.TempPathFactory, sets: list[str]
+) -> None:
+    directory = tmp_path_factory.mktemp("several")
+    named = ["".join(dict.fromkeys(names)) for names in sets]
+    paths = [write_ids(directory / f"{index}.jsonl", names) for index, names in enumerate(named)]
+    joined = "".join(named)
+    if len(set(joined)) == len(joined):
+        assert [one.id for one in read_manifests(paths)] == list(joined)
+        return
+    with pytest.raises(DataError, match=r"the id '[abc]' is in .*\.jsonl and in .*\.jsonl"):
+        read_manifests(paths)
+
+
+def test_a_manifest_named_twice_is_refused(tmp_path: Path) -> None:
+    path = write_ids(tmp_path / "m.jsonl", "ab")
+    with pytest.raises(DataError, match=r"the id 'a' is in .*m\.jsonl and in .*m\.jsonl"):
+        read_manifests([path, path])
 
 
 def test_files_that_are_no_manifest(tmp_path: Path) -> None:

@@ -106,11 +106,33 @@ def test_tune_stores_what_later_commands_use(tone_model: ToneModel, model: Path,
     assert (decoding_line(evaluated) == "greedy") == (stored.decoder == "greedy")
 
 
+def test_several_manifests_are_one_development_set(repairable: Repairable, tmp_path: Path) -> None:
+    lines = repairable.dev.read_text().splitlines(keepends=True)
+    parts = []
+    for name, part in (("near", lines[:5]), ("far", lines[5:])):
+        (tmp_path / name).mkdir()
+        parts.append(tmp_path / name / "dev.jsonl")
+        rows = [json.loads(line) for line in part]
+        for row in rows:
+            row["audio_path"] = str(repairable.dev.parent / row["audio_path"])
+        parts[-1].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = repairable.copy_to(tmp_path)
+    asr("tune", model, *parts, "--lm", repairable.lm)
+    development = parse_stored(stored_in(model), model).development
+    assert development.manifest == "near/dev.jsonl, far/dev.jsonl"
+    assert development.utterances == 20
+    whole = repairable.copy_to(tmp_path)
+    asr("tune", whole, repairable.dev, "--lm", repairable.lm)
+    assert (
+        development.greedy_errors == parse_stored(stored_in(whole), whole).development.greedy_errors
+    )
+
+
 def test_what_the_beam_repairs_is_stored_with_its_language_model(
     repairable: Repairable, tmp_path: Path
 ) -> None:
     model, dev, lm = repairable.copy_to(tmp_path), repairable.dev, repairable.lm
-    tuned = tune_model(TuneRequest(model, dev, DecodingChoice(lms=[lm]), device="cpu"))
+    tuned = tune_model(TuneRequest(model, [dev], DecodingChoice(lms=[lm]), device="cpu"))
     assert tuned.result.decoder == "beam", tuned.result.lines()
     assert tuned.stored.development.errors < tuned.stored.development.greedy_errors
     assert tuned.stored.lm == "embedded"

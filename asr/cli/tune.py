@@ -13,8 +13,11 @@ from asr.errors import require_extra
 
 def tune(
     model: Annotated[Path, typer.Argument(help="Model file of `asr train`; it is rewritten.")],
-    manifest: Annotated[
-        Path, typer.Argument(help="JSONL manifest of development data, never of the test set.")
+    manifests: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MANIFEST…", help="Development data, JSONL manifests; never the test set."
+        ),
     ],
     plot: Annotated[
         Path | None,
@@ -47,7 +50,7 @@ def tune(
     with require_extra("train", "tuning a PyTorch model"):
         from asr.model_tuning import TuneRequest, tune_model
 
-    request = TuneRequest(model, manifest, decoding.choice(), embed, plot, time_limit, device)
+    request = TuneRequest(model, manifests, decoding.choice(), embed, plot, time_limit, device)
     tuning = tune_model(request)
     typer.echo("\n".join(tuning.result.lines()))
     if tuning.picture is not None:

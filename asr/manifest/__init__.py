@@ -9,7 +9,14 @@ folder with manifest and audio can be moved::
 """
 
 from asr.manifest.checking import Problem, check_manifest
-from asr.manifest.lines import read_manifest, write_manifest
+from asr.manifest.lines import read_manifest, read_manifests, write_manifest
 from asr.manifest.utterance import Utterance
 
-__all__ = ["Problem", "Utterance", "check_manifest", "read_manifest", "write_manifest"]
+__all__ = [
+    "Problem",
+    "Utterance",
+    "check_manifest",
+    "read_manifest",
+    "read_manifests",
+    "write_manifest",
+]

@@ -84,6 +84,26 @@ def read_manifest(path: Path) -> list[Utterance]:
     return utterances
 
 
+def read_manifests(paths: Sequence[Path]) -> list[Utterance]:
+    """Read several manifests as one set, in the order given.
+
+    Raises:
+        DataError: As `read_manifest`; or an id is in two of them.
+    """
+    place: dict[str, int] = {}
+    utterances: list[Utterance] = []
+    for index, path in enumerate(paths):
+        for utterance in read_manifest(path):
+            earlier = place.setdefault(utterance.id, index)
+            if earlier != index:
+                raise DataError(
+                    f"the id {utterance.id!r} is in {paths[earlier]} and in {path}",
+                    hint="an id names one utterance of the whole set: rename those of one manifest",
+                )
+            utterances.append(utterance)
+    return utterances
+
+
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Write a manifest that `read_manifest` reads back, whole or not at all.
 

@@ -31,7 +31,7 @@ from asr.experiment import (
     num_output_frames,
 )
 from asr.features import LogMel
-from asr.manifest import Utterance, check_manifest, read_manifest
+from asr.manifest import Utterance, check_manifest, read_manifest, read_manifests
 from asr.model import AcousticModel
 from asr.progress import progress_bar
 from asr.text import normalize
@@ -47,22 +47,19 @@ class Corpus:
 
 
 def load_corpus(config: ExperimentConfig) -> Corpus:
-    """Read both manifests of the configuration.
+    """Read the manifests of the configuration.
 
     Raises:
         ConfigError: A manifest is not named.
-        DataError: A manifest cannot be read, or is empty.
+        DataError: A manifest cannot be read or is empty, or two of a set share an id.
     """
     sets = []
-    for name, path in (("train", config.data.train), ("dev", config.data.dev)):
-        if path is None:
+    for name, paths in (("train", config.data.train), ("dev", config.data.dev)):
+        if not paths:
             raise ConfigError(
                 f"no {name} manifest given", hint=f"--set data.{name}=PATH, or [data] {name} = …"
             )
-        utterances = read_manifest(path)
-        if not utterances:
-            raise DataError(f"{path} holds no utterance")
-        sets.append(tuple(utterances))
+        sets.append(tuple(read_manifests(paths)))
     return Corpus(*sets)
 
 
@@ -99,10 +96,11 @@ def require_usable(
 
 
 def check_corpus(config: ExperimentConfig) -> list[str]:
-    """Check both manifests against the configuration without reading any audio.
+    """Check the manifests against the configuration without reading any audio.
 
     Returns:
-        One line a set: utterances, minutes, words, tokens in the vocabulary.
+        A line for each set: utterances, duration, words, tokens in the vocabulary; then one for
+        each of its manifests where they are several.
 
     Raises:
         DataError: Something in a manifest cannot be trained on.
@@ -111,15 +109,22 @@ def check_corpus(config: ExperimentConfig) -> list[str]:
     tokenizer = fit_tokenizer(config, corpus)
     models = (build_front_end(config), build_model(config, len(tokenizer.vocab)))
     lines = []
-    for name, utterances in (("train", corpus.train), ("dev", corpus.dev)):
+    sets = (("train", corpus.train, config.data.train), ("dev", corpus.dev, config.data.dev))
+    for name, utterances, paths in sets:
         require_usable(utterances, config, tokenizer, models)
-        minutes = sum(utterance.duration_s for utterance in utterances) / 60
-        words = sum(len(normalize(one.text, config.text).split()) for one in utterances)
         lines.append(
-            f"{name}: {len(utterances)} utterances, {minutes:.1f} min, {words} words, "
-            f"{len(tokenizer.vocab)} tokens: all usable"
+            f"{name}: {_summary(utterances, config)}, {len(tokenizer.vocab)} tokens: all usable"
         )
+        if len(paths) > 1:
+            lines += [f"  {path}: {_summary(read_manifest(path), config)}" for path in paths]
     return lines
+
+
+def _summary(utterances: Sequence[Utterance], config: ExperimentConfig) -> str:
+    minutes = sum(one.duration_s for one in utterances) / 60
+    duration = f"{minutes:.1f} min" if minutes < 60 else f"{minutes / 60:.2f} h"
+    words = sum(len(normalize(one.text, config.text).split()) for one in utterances)
+    return f"{len(utterances)} utterances, {duration}, {words} words"
 
 
 def open_audio(
