@@ -36,7 +36,7 @@ _LOCK = threading.Lock()
 # Constants of espeak-ng/speak_lib.h (1.52).
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
-_CHARS_UTF8 = 1
+_CHARS_UTF8, _SSML = 1, 0x10
 _POS_CHARACTER = 1
 _RATE, _VOLUME, _PITCH, _RANGE, _WORDGAP = 1, 2, 3, 4, 7
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(
@@ -105,15 +105,17 @@ DEFAULT_VOICE = Voice()
 """General American, neither slow nor fast."""
 
 
-def synthesize(text: str, voice: Voice = DEFAULT_VOICE) -> Waveform:
+def synthesize(text: str, voice: Voice = DEFAULT_VOICE, markup: bool = False) -> Waveform:
     """Speak `text`.
 
     The samples depend on the text, the voice and the installed eSpeak NG alone, not on what was
     spoken before. The C library's `rand` is seeded on the way, since two variants draw from it.
 
     Args:
-        text: Plain text in any script the language knows; no markup is interpreted.
+        text: Plain text in any script the language knows.
         voice: Who speaks, and how.
+        markup: `text` is SSML, with `&amp;` and `&lt;`: `<say-as interpret-as="characters">ab
+            </say-as>` names letters. Otherwise nothing in it is markup.
 
     Returns:
         Samples at `NATIVE_RATE_HZ`, in [-1, 1), with little silence around the speech.
@@ -138,7 +140,7 @@ def synthesize(text: str, voice: Voice = DEFAULT_VOICE) -> Waveform:
         engine.espeak_SetSynthCallback(callback)
         _require(engine.espeak_SetVoiceByName(identifier.encode()), f"voice {identifier!r}")
         _set_parameters(engine, voice)
-        _speak(engine, text)
+        _speak(engine, text, _SSML if markup else 0)
     samples = np.frombuffer(b"".join(chunks), dtype=np.int16)
     if not samples.any():
         raise DataError(f"there is nothing to speak in {text[:60]!r} for language {voice.language}")
@@ -254,12 +256,19 @@ def _set_parameters(engine: ctypes.CDLL, voice: Voice) -> None:
         _require(engine.espeak_SetParameter(parameter, value, 0), f"parameter {parameter}")
 
 
-def _speak(engine: ctypes.CDLL, text: str) -> None:
+def _speak(engine: ctypes.CDLL, text: str, flags: int) -> None:
     if sys.platform != "win32":
         ctypes.CDLL(None).srand(1)
     encoded = text.encode()
     status = engine.espeak_Synth(
-        encoded, ctypes.c_size_t(len(encoded) + 1), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None
+        encoded,
+        ctypes.c_size_t(len(encoded) + 1),
+        0,
+        _POS_CHARACTER,
+        0,
+        _CHARS_UTF8 | flags,
+        None,
+        None,
     )
     _require(status, "synthesis")
     _require(engine.espeak_Synchronize(), "synthesis")

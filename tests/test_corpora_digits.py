@@ -1,4 +1,4 @@
-"""The digit corpus: reproducible to the bit, unheard voices in dev and test, noise as stated."""
+"""The digit corpus: the same to the bit, unheard voices in dev and test, noise as stated."""
 
 from __future__ import annotations
 
@@ -13,23 +13,18 @@ import pytest
 
 from asr.audio import probe_audio, read_audio
 from asr.config import parse_options
-from asr.corpora import digits, prepare
+from asr.corpora import prepare, synthetic
 from asr.corpora.digits import (
-    ACCENTS,
     DIGITS,
-    FAMILIES,
     DigitsConfig,
-    coloured_noise,
     find,
-    mains_hum,
     speak_digits,
-    split_families,
 )
+from asr.corpora.synthetic import ACCENTS, split_families
 from asr.errors import ConfigError, DataError
 from asr.manifest import read_manifest
-from asr.synthesis import list_languages, list_variants
 
-espeakng_loader = pytest.importorskip("espeakng_loader", reason="digits need the extra 'demo'")
+pytest.importorskip("espeakng_loader", reason="digits need the extra 'demo'")
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = DigitsConfig(num_train=7, num_dev=3, num_test=4, num_workers=1)
@@ -38,17 +33,6 @@ SMALL = DigitsConfig(num_train=7, num_dev=3, num_test=4, num_workers=1)
 def contents(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def variant_formants(variant: str) -> dict[int, tuple[str, ...]]:
-    """Formant lines of a variant as eSpeak NG's own file has them: number to its settings."""
-    path = Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant
-    formants = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        words = line.split("//")[0].split()
-        if len(words) > 2 and words[0] == "formant":
-            formants[int(words[1])] = tuple(words[2:5])
-    return formants
 
 
 def test_same_settings_same_bytes(tmp_path: Path) -> None:
@@ -63,7 +47,7 @@ def test_sizes_and_processes_change_no_utterance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find(tmp_path / "one", SMALL)
-    monkeypatch.setattr(digits, "_MIN_PARALLEL_JOBS", 1)
+    monkeypatch.setattr(synthetic, "_MIN_PARALLEL_JOBS", 1)
     more = SMALL.model_copy(update={"num_train": 40, "num_workers": 2})
     listing = find(tmp_path / "two", more)
     assert [entry.id for entry in listing.splits["train"]] == [f"train-{n:05d}" for n in range(40)]
@@ -105,69 +89,6 @@ def test_150_utterances_have_600_words_of_every_digit() -> None:
     assert counts.total() == 600
     assert set(counts) == set(DIGITS)
     assert min(counts.values()) >= 40
-
-
-def test_every_voice_exists_once() -> None:
-    variants = [variant for family in FAMILIES for variant in family]
-    assert len(set(variants)) == len(variants)
-    assert set(variants) <= set(list_variants())
-    assert set(ACCENTS) <= set(list_languages())
-
-
-def test_splits_share_no_family_and_use_all() -> None:
-    splits = split_families()
-    assert {name: len(families) for name, families in splits.items()} == {
-        "test": 12,
-        "dev": 8,
-        "train": len(FAMILIES) - 20,
-    }
-    assert sorted(family for families in splits.values() for family in families) == sorted(FAMILIES)
-    # The choice is fixed: another one would make published error rates incomparable.
-    assert [family[0] for family in splits["dev"]] == (
-        ["Andrea", "pablo", "edward", "m2", "shelby", "f1", "robert", "announcer"]
-    )
-
-
-def test_voices_that_share_their_formants_are_one_family() -> None:
-    family_of = {variant: number for number, family in enumerate(FAMILIES) for variant in family}
-    home: dict[tuple[tuple[str, ...], ...], int] = {}
-    for variant, number in family_of.items():
-        formants = variant_formants(variant)
-        key = tuple((formants.get(n, ()) + ("100",) * 3)[:3] for n in range(6))
-        assert home.setdefault(key, number) == number, variant
-
-
-def test_vocal_tracts_are_human() -> None:
-    for variant in (variant for family in FAMILIES for variant in family):
-        formants = variant_formants(variant)
-        for number in (1, 2):
-            percent = int(formants.get(number, ("100",))[0])
-            assert 70 <= percent <= 140, variant
-
-
-@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
-def test_noise_falls_as_its_exponent_says(exponent: float) -> None:
-    noise = coloured_noise(100_000, exponent, np.random.default_rng(3))
-    assert noise.shape == (100_000,)
-    assert np.mean(noise**2) == pytest.approx(1)
-    # Welch's estimate, then a line through log power over log frequency.
-    frames = noise[: 97 * 1024].reshape(97, 1024) * np.hanning(1024)
-    power = np.mean(np.abs(np.fft.rfft(frames)) ** 2, axis=0)[4:400]
-    slope = np.polyfit(np.log(np.arange(4, 400)), np.log(power), 1)[0]
-    assert -slope == pytest.approx(exponent, abs=0.1)
-
-
-def test_noise_of_one_sample_is_possible() -> None:
-    assert np.abs(coloured_noise(1, 1.0, np.random.default_rng(0))) == pytest.approx([1.0])
-
-
-def test_hum_is_on_harmonics_of_the_mains() -> None:
-    for seed in range(4):
-        hum = mains_hum(16000, np.random.default_rng(seed))  # one second: bins of 1 Hz
-        power = np.abs(np.fft.rfft(hum)) ** 2
-        lines = set(np.flatnonzero(power > 1e-9 * power.max()).tolist())
-        assert lines <= {50 * n for n in range(1, 8)} or lines <= {60 * n for n in range(1, 8)}
-        assert np.mean(hum**2) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("snr_db", [0.0, 12.0])

@@ -20,7 +20,9 @@ def prepare(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the manifests go.")],
     source: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the corpus lies (not for digits: it is made)."),
+        typer.Option(
+            metavar="DIR", help="Where the corpus lies (not for digits and spoken: they are made)."
+        ),
     ] = None,
     dev_fraction: Annotated[
         float | None, typer.Option(help="Share held out for development where no dev is given.")
@@ -40,7 +42,9 @@ def prepare(
     connected: Annotated[
         int | None, typer.Option(help="Connected utterances to join of each speaker [fsdd].")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of what is drawn [fsdd, digits].")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of what is drawn [fsdd, digits, spoken].")
+    ] = None,
     download: Annotated[
         list[str] | None,
         typer.Option(metavar="SUBSET", help="Fetch it to --source first [librispeech]; repeat."),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CORPORA: Mapping[str, str] = {
     "digits": "connected English digits, made on the spot with eSpeak NG (no source needed)",
+    "spoken": "sentences of a text file, spoken by eSpeak NG (no source needed)",
     "an4": "CMU AN4: spelled names, addresses, dates, commands; 16 kHz",
     "librispeech": "LibriSpeech: 1,000 hours of English audio books (can download)",
     "speechocean762": "speechocean762: English read by non-native speakers",
@@ -35,7 +36,7 @@ CORPORA: Mapping[str, str] = {
 }
 """Names that `prepare` knows, each with one line on what it is."""
 
-MADE_CORPORA = frozenset({"digits"})
+MADE_CORPORA = frozenset({"digits", "spoken"})
 """Those that are made, not read."""
 
 
