@@ -47,6 +47,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import python_with
 
 from asr.audio import read_audio
 from asr.lm.files import write_model
@@ -176,7 +177,7 @@ class Bench:
 
     def __init__(self, directory: Path, material: Material, arguments: argparse.Namespace) -> None:
         self.directory, self.material, self.arguments = directory, material, arguments
-        self.peers = _peers_python(arguments.peers)
+        self.peers = python_with(arguments.peers, PEER_PACKAGES)
         self.names = [name for name in CONTESTANTS if self._is_available(name)]
         material.development.save(directory / "development.npz")
         material.test.save(directory / "test.npz")
@@ -306,17 +307,6 @@ def _errors(references: Sequence[str], texts: Sequence[str]) -> tuple[int, int]:
     """Word errors, and words of the references."""
     counts = [count_errors(r.split(), t.split()) for r, t in zip(references, texts, strict=True)]
     return sum(one.num_errors for one in counts), sum(one.num_references for one in counts)
-
-
-def _peers_python(folder: Path) -> Path:
-    python = folder / "bin" / "python"
-    if not python.exists():
-        print(f"making {folder} with {', '.join(PEER_PACKAGES)}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        # One by one: what cannot be built here must not keep the others out.
-        for package in PEER_PACKAGES:
-            subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=False)
-    return python
 
 
 def _build_lm(sentences: Iterable[str], directory: Path) -> None:
