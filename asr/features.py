@@ -137,6 +137,12 @@ class LogMelConfig(Options):
         return _fft_size(self.window_samples)
 
     @property
+    def centres_hz(self) -> list[float]:
+        """Centre frequency of each mel filter."""
+        high_hz = self.high_hz or self.sample_rate_hz / 2
+        return _mel_edges_hz(self.low_hz, high_hz, self.num_mels)[1:-1]
+
+    @property
     def frame_rate_hz(self) -> float:
         """Feature frames per second, exact (the hop is a whole number of samples)."""
         return self.sample_rate_hz / self.hop_samples

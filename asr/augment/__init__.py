@@ -8,12 +8,15 @@ from asr.augment.config import (
     SpecAugmentConfig,
     SpeedConfig,
     TelephoneConfig,
+    WarpConfig,
 )
 from asr.augment.spectrum import SpecAugment
+from asr.augment.warping import FrequencyWarp
 from asr.augment.waveform import WaveformAugment
 
 __all__ = [
     "AugmentConfig",
+    "FrequencyWarp",
     "GainConfig",
     "NoiseConfig",
     "ReverbConfig",
@@ -21,5 +24,6 @@ __all__ = [
     "SpecAugmentConfig",
     "SpeedConfig",
     "TelephoneConfig",
+    "WarpConfig",
     "WaveformAugment",
 ]

@@ -150,6 +150,22 @@ class TelephoneConfig(Options):
         return _at_least_low(high, info)
 
 
+class WarpConfig(Options):
+    """Vocal tract length perturbation: frequencies scaled, duration kept.
+
+    Attributes:
+        probability: Share of utterances that get it.
+        max_change: A factor is drawn uniformly from 1 - max_change to 1 + max_change.
+
+    References:
+        Jaitly & Hinton (2013), Vocal tract length perturbation (VTLP) improves speech recognition;
+        their factors are from 0.9 to 1.1.
+    """
+
+    probability: float = Field(default=0.0, ge=0, le=1)
+    max_change: float = Field(default=0.1, ge=0, le=0.3)
+
+
 class SpecAugmentConfig(Options):
     """Masks over time and frequency of the features.
 
@@ -187,6 +203,7 @@ class AugmentConfig(Options):
     noise: NoiseConfig = NoiseConfig()
     gain: GainConfig = GainConfig()
     telephone: TelephoneConfig = TelephoneConfig()
+    warp: WarpConfig = WarpConfig()
     spec: SpecAugmentConfig = SpecAugmentConfig()
 
     @property
@@ -197,5 +214,6 @@ class AugmentConfig(Options):
 
     @property
     def changes_features(self) -> bool:
-        """Whether SpecAugment is on."""
-        return self.spec.num_time_masks > 0 or self.spec.num_frequency_masks > 0
+        """Whether the warp or SpecAugment is on."""
+        masks = self.spec.num_time_masks + self.spec.num_frequency_masks
+        return self.warp.probability > 0 or masks > 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.augment import SpecAugment
+from asr.augment import FrequencyWarp, SpecAugment
 from asr.batching import Batch, seeded
 from asr.checkpoint import load_tensors, save_tensors
 from asr.experiment import ExperimentConfig
@@ -61,6 +61,11 @@ class Trainer:
         self._validator = validator
         self._run_dir = run_dir
         self._device = next(learner.model.parameters()).device
+        self._warp = FrequencyWarp(
+            config.augment.warp,
+            torch.tensor(config.features.centres_hz),
+            config.features.sample_rate_hz,
+        ).to(self._device)
         self._spec_augment = SpecAugment(config.augment.spec)
         self._precision = config.training.precision
         if self._precision == "auto":
@@ -173,6 +178,7 @@ class Trainer:
         if self._config.optim.consistency > 0:
             features, lengths = features.repeat(2, 1, 1), lengths.repeat(2)
             batch = batch.repeated(2)
+        features = self._warp(features, generator)
         features = self._spec_augment(features, lengths, generator)
         autocast = (
             torch.autocast(self._device.type, dtype=torch.bfloat16)
