@@ -31,7 +31,7 @@ LAYERS = (
     {"experiment"},
     # A model file with all that it needs, from audio to hypotheses.
     {"recognizer"},
-    {"model_evaluation", "model_tuning", "training"},
+    {"cutting", "model_evaluation", "model_tuning", "training"},
     # One file a verb; `recipe` chains verbs and prints errors as the command line does.
     {"cli"},
     {"recipe", "__main__"},

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from asr import __version__
+from asr.cli.cut import cut
 from asr.cli.decoding_options import takes_decoding_options
 from asr.cli.evaluate import evaluate
 from asr.cli.lm import lm_app
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (prepare, train, score, plot):
+for _verb in (prepare, cut, train, score, plot):
     app.command()(_verb)
 for _decoding_verb in (transcribe, evaluate, tune):
     app.command()(takes_decoding_options(_decoding_verb))
