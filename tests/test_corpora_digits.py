@@ -16,6 +16,8 @@ from asr.config import parse_options
 from asr.corpora import prepare, synthetic
 from asr.corpora.digits import (
     DIGITS,
+    FOREIGN,
+    OH,
     DigitsConfig,
     find,
     speak_digits,
@@ -23,6 +25,7 @@ from asr.corpora.digits import (
 from asr.corpora.synthetic import ACCENTS, split_families
 from asr.errors import ConfigError, DataError
 from asr.manifest import read_manifest
+from asr.synthesis import Voice, list_languages, synthesize
 
 pytest.importorskip("espeakng_loader", reason="digits need the extra 'demo'")
 
@@ -149,3 +152,38 @@ def test_the_sample_speech_in_the_repository_is_reproducible(tmp_path: Path) -> 
         assert np.abs(difference).max() <= 3 / 32768
     size = sum(path.stat().st_size for path in (ROOT / "data" / "digits").iterdir())
     assert size < 300 * 1024
+
+
+def test_foreign_accents_and_oh_change_nothing_else() -> None:
+    """Words and pauses stay; who has the accent depends on the utterance, not on the share."""
+    plain = DigitsConfig()
+    some, every = (plain.model_copy(update={"foreign_share": share}) for share in (0.4, 1.0))
+    oh = plain.model_copy(update={"oh_share": 1.0})
+    num_foreign = 0
+    for index in range(30):
+        text, voice, waveform = speak_digits("train", index, plain)
+        assert voice.language in ACCENTS
+        foreign_text, foreign, _ = speak_digits("train", index, every)
+        assert foreign_text == text
+        assert foreign.language in FOREIGN
+        assert replace(foreign, language=voice.language) == voice
+        _, sometimes, heard = speak_digits("train", index, some)
+        assert sometimes in (voice, foreign)
+        num_foreign += sometimes == foreign
+        if sometimes == voice:
+            assert heard.samples.tobytes() == waveform.samples.tobytes()
+        assert speak_digits("train", index, oh)[0] == text.replace(DIGITS[0], OH)
+    assert 6 <= num_foreign <= 18
+
+
+def test_foreign_spellings_are_said_as_the_digits() -> None:
+    """Each is one short word of its language: not spelled letter by letter, and not silent."""
+    assert set(FOREIGN) <= set(list_languages())
+    for language, spellings in FOREIGN.items():
+        assert tuple(spellings) == (*DIGITS, OH)
+        length_s = {
+            word: synthesize(spelling, Voice(language, rate_wpm=160)).duration_s
+            for word, spelling in spellings.items()
+        }
+        assert min(length_s.values()) > 0.1, (language, length_s)
+        assert max(length_s.values()) < 0.9, (language, length_s)

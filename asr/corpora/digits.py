@@ -6,13 +6,16 @@ eight accents, with drawn rate, pitch, intonation, pauses, level, and noise at a
 Layout: `audio/<split>/<id>.wav`, 16 bit, beside the manifests.
 
 Development and test speakers are voices unheard in training, in the same eight accents; see
-`asr.corpora.synthetic`.
+`asr.corpora.synthetic`. With `foreign_share`, voices of other languages say English digits with the
+sounds of their own, as strangers to English do.
 Every utterance is a function of (seed, split, index), so sizes and the number of processes do not
 change what an index sounds like.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +42,44 @@ SAMPLE_RATE_HZ = 16000
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 """The vocabulary; digit n is word n."""
 
+OH = "oh"
+"""What zero is called too, where `oh_share` asks for it."""
+
+# English digits, zero to nine and "oh", spelled so that eSpeak NG says them in the language's own
+# sounds: th as s, t or f, w as v or u, final consonants hardened, vowels added, and so on.
+_FOREIGN_SPELLINGS = """
+cs: zírou uan tú sri fór fajv siks seven ejt najn ou
+de: siero wann tuh ßrih fohr feif ßicks ßewen eeit nein oh
+el: ζίρο ουάν του θρι φορ φάιβ σιξ σέβεν έιτ νάιν όου
+es: sirou uan tu tri for faiv six seven eit nain ou
+fi: siirou uan tuu trii foor faiv siks seven eit nain ou
+fr-fr: ziro ouane tou sri faure faïve sixe sèveune éïte naïne eau
+hi: ज़ीरो वन टू थ्री फोर फाइव सिक्स सेवन एट नाइन ओ
+hu: ziró van tú szrí for fájv sziksz szeven éjt nájn ó
+id: ziro wan tu tri for faif siks seven eit nain ou
+it: ziro uan tu tri for faiv six seven eit nain ou
+ja: ゼロ ワン ツー スリー フォー ファイブ シックス セブン エイト ナイン オー
+ko: 제로 원 투 쓰리 포 파이브 식스 세븐 에이트 나인 오
+nl: ziero wan toe trie foor faif siks seven eet nain oo
+pl: ziro łan tu fri for fajw syks sewen ejt najn oł
+pt-br: zirou uã tu tri fór faive síquis séven êit nain ou
+ro: zirou uan tu tri for faiv sics seven eit nain ou
+ru: зиро уан ту сри фор файв сикс сэвэн эйт найн оу
+sv: siro oann to tri får fajv sicks sevven ejt najn å
+ta: ஜீரோ ஒன் டூ த்ரீ ஃபோர் ஃபைவ் சிக்ஸ் செவன் எய்ட் நைன் ஓ
+tr: ziro van tu tri for fayv siks sevın eyt nayn o
+"""
+
+FOREIGN: Mapping[str, Mapping[str, str]] = {
+    language: dict(zip((*DIGITS, OH), spellings.split(), strict=True))
+    for language, _, spellings in (
+        line.partition(":") for line in _FOREIGN_SPELLINGS.strip().splitlines()
+    )
+}
+"""Languages whose speakers say English digits, and how each word is spelled for them."""
+
+_SPLITS = ("train", "dev", "test")
+
 # 1 to 7 words in equal shares; any 150 utterances in a row from index 0 have exactly 600 words.
 _WORD_COUNTS = (4, 1, 7, 2, 6, 3, 5)
 
@@ -50,11 +91,15 @@ class DigitsConfig(SynthesisOptions):
         num_train: Training utterances, 4 words and about 2.4 s each on average.
         num_dev: Development utterances.
         num_test: Test utterances; 150 have 600 words.
+        foreign_share: Share of the utterances with a foreign accent, one of `FOREIGN`.
+        oh_share: Share of the zeros that are called "oh".
     """
 
     num_train: int = Field(2000, ge=1)
     num_dev: int = Field(75, ge=1)
     num_test: int = Field(150, ge=1)
+    foreign_share: float = Field(0.0, ge=0, le=1)
+    oh_share: float = Field(0.0, ge=0, le=1)
 
 
 def find(source: Path, options: DigitsConfig) -> Listing:
@@ -89,15 +134,22 @@ def speak_digits(split: str, index: int, config: DigitsConfig) -> tuple[str, Voi
         index: Number of the utterance in its split, from 0.
         config: Seed and range of the noise.
     """
-    rng = np.random.default_rng((config.seed, ("train", "dev", "test").index(split), index))
+    rng = np.random.default_rng((config.seed, _SPLITS.index(split), index))
     count = _WORD_COUNTS[index % len(_WORD_COUNTS)]
     words = [DIGITS[digit] for digit in rng.integers(len(DIGITS), size=count)]
     voice = draw_voice(split_families()[split], index, ACCENTS, rng)
     pause_share = rng.choice([0.0, 0.0, 0.2, 0.5])
-    spoken = words[0]
-    for word in words[1:]:
-        spoken += (", " if rng.random() < pause_share else " ") + word
-    speech = resample(synthesize(spoken, voice), SAMPLE_RATE_HZ)
+    gaps = [", " if rng.random() < pause_share else " " for _ in words[1:]]
+    # Drawn apart from the rest: a share of 0 leaves every utterance as it was without the option.
+    choices = np.random.default_rng((config.seed, _SPLITS.index(split), index, 1))
+    words = [
+        OH if word == DIGITS[0] and choices.random() < config.oh_share else word for word in words
+    ]
+    if choices.random() < config.foreign_share:
+        voice = replace(voice, language=str(choices.choice(list(FOREIGN))))
+    spellings = FOREIGN.get(voice.language, {})
+    parts = [spellings.get(word, word) + gap for word, gap in zip(words, [*gaps, ""], strict=True)]
+    speech = resample(synthesize("".join(parts), voice), SAMPLE_RATE_HZ)
     return " ".join(words), voice, place(speech, config, rng)
 
 
