@@ -35,6 +35,9 @@ class OptimConfig(Options):
     """Weight of the disagreement of two views of each utterance under different SpecAugment masks,
     added to the loss; 0 for one view. A step then computes twice as much (Yao et al. 2024, CR-CTC,
     who take 0.2 and two and a half times as many time masks)."""
+    consistency_start: float = Field(default=0.0, ge=0, lt=1)
+    """Part of all steps before the first with two views. Views that must agree from the beginning
+    agree on the blank first, and some runs are slow to leave it."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)
     clip_norm: float = Field(default=5.0, gt=0)

@@ -12,6 +12,7 @@ from tones import tone_config
 from torch import Tensor
 
 from asr.batching import Batch
+from asr.checkpoint import MODEL_KIND, load_tensors
 from asr.config import parse_options
 from asr.experiment import ExperimentConfig
 from asr.model import Emissions
@@ -92,3 +93,22 @@ def test_training_with_two_views_learns(tones: dict[str, Any], tmp_path: Path) -
     optim = {**tones["optim"], "consistency": 0.2}
     augment = {"spec": {"num_frequency_masks": 1, "max_frequency_mels": 4}}
     assert trained({**tones, "optim": optim, "augment": augment}, tmp_path) < 0.2
+
+
+def weights_after(values: dict[str, Any], run_dir: Path, **optim: float) -> Tensor:
+    training = {**values["training"], "epochs": 2}
+    changed = {**values, "optim": {**values["optim"], **optim}, "training": training}
+    train(parse_options(ExperimentConfig, changed, "test"), run_dir)
+    return load_tensors(run_dir / "model.safetensors", MODEL_KIND)[0]["model.head.weight"]
+
+
+def test_two_views_begin_at_their_share_of_the_steps(tones: dict[str, Any], tmp_path: Path) -> None:
+    """With fewer than a thousand steps, 0.999 of them is never reached."""
+    values = {**tones, "augment": {"spec": {"num_frequency_masks": 1, "max_frequency_mels": 4}}}
+    plain = weights_after(values, tmp_path / "plain")
+    never = weights_after(values, tmp_path / "never", consistency=0.2, consistency_start=0.999)
+    half = weights_after(values, tmp_path / "half", consistency=0.2, consistency_start=0.5)
+    always = weights_after(values, tmp_path / "always", consistency=0.2)
+    assert torch.equal(plain, never)
+    assert not torch.equal(plain, half)
+    assert not torch.equal(half, always)

@@ -148,7 +148,7 @@ class Trainer:
         num_tokens = batch.target_lengths.sum().clamp(min=1)
         loss = losses.sum() / num_tokens
         objective = loss
-        if optim.consistency > 0:
+        if self._two_views(step):
             # The views share the utterance: half the tokens, as one CTC loss is half the two.
             disagreement = consistency_losses(emissions).sum() / (num_tokens / 2)
             objective = objective + optim.consistency * disagreement
@@ -170,12 +170,16 @@ class Trainer:
             frames_per_token=float(emissions.lengths.sum() / num_tokens),
         )
 
+    def _two_views(self, step: int) -> bool:
+        optim = self._config.optim
+        return optim.consistency > 0 and step >= optim.consistency_start * self.total_steps
+
     def _forward(self, batch: Batch, step: int) -> tuple[Emissions, Batch]:
         """Emissions of a batch, and the batch they are of: twice over for two views of it."""
         generator = torch.Generator(self._device)
         generator.manual_seed(seeded(self._config.training.seed, step, 2).initial_seed())
         features, lengths = self._learner.front_end(batch.samples, batch.sample_lengths, generator)
-        if self._config.optim.consistency > 0:
+        if self._two_views(step):
             features, lengths = features.repeat(2, 1, 1), lengths.repeat(2)
             batch = batch.repeated(2)
         features = self._warp(features, generator)
