@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from corpus_files import RATE_HZ, damage, write_audio_file
 
-from asr.audio import Waveform, read_audio
+from asr.audio import read_audio
 from asr.corpora import prepare
-from asr.corpora.fsdd import EDGE_S, MAX_DIGITS, PAUSE_RMS, PAUSE_S, WORDS, join
+from asr.corpora.fsdd import WORDS
+from asr.corpora.joined import EDGE_S, MAX_PIECES, PAUSE_S
 from asr.errors import ConfigError, DataError
 from asr.manifest import Problem, Utterance, check_manifest
 
@@ -112,7 +112,7 @@ def test_connected_digits_are_parts_beside_the_isolated(source: Path) -> None:
 def test_connected_digits_are_drawn_evenly(source: Path) -> None:
     utterances = run(source, connected=60)["test-connected"]
     lengths = Counter(len(one.text.split()) for one in utterances)
-    assert set(lengths) == set(range(1, MAX_DIGITS + 1))
+    assert set(lengths) == set(range(1, MAX_PIECES + 1))
     words = Counter(word for one in utterances for word in one.text.split())
     assert max(words.values()) - min(words.values()) <= 1
 
@@ -151,22 +151,15 @@ def test_connected_digits_depend_on_the_seed_alone(source: Path) -> None:
     assert audio(1, "d") != first
 
 
-def test_join_keeps_the_digits_and_fills_pauses_with_faint_noise() -> None:
-    one, two = (
-        Waveform(np.full(n, level, np.float32), 1000) for n, level in ((300, 0.5), (200, 1))
-    )
-    joined = join([one, two], np.random.default_rng(7))
-    edge = round(EDGE_S * 1000)
-    middle = len(joined.samples) - 500 - 2 * edge
-    assert PAUSE_S[0] * 1000 <= middle <= PAUSE_S[1] * 1000
-    assert (joined.samples[edge : edge + 300] == 0.5).all()
-    assert (joined.samples[-edge - 200 : -edge] == 1).all()
-    for pause in (joined.samples[:edge], joined.samples[edge + 300 : -edge - 200]):
-        assert 0.5 * PAUSE_RMS < pause.std() < 2 * PAUSE_RMS
-    assert joined.samples.dtype == np.float32
-
-
-def test_join_refuses_two_rates() -> None:
-    digits = [Waveform(np.zeros(10, np.float32), rate) for rate in (8000, 16000)]
-    with pytest.raises(DataError, match=r"sampling rates \[8000, 16000\]; expected one"):
-        join(digits, np.random.default_rng(0))
+def test_varied_digits_are_for_training_alone(source: Path) -> None:
+    splits = run(source, connected=5, varied=7)
+    assert {name: len(found) for name, found in splits.items() if "varied" in name} == {
+        "train-varied": 14
+    }
+    assert speakers(splits)["train-varied"] == {"george", "jackson"}
+    assert len(splits["train"]) == 30 + 14
+    # The tests stay what they were.
+    plain = prepare("fsdd", source, source.parent / "plain", {"connected": 5})
+    for ours, theirs in zip(splits["test-connected"], plain["test-connected"], strict=True):
+        assert ours.audio_path.read_bytes() == theirs.audio_path.read_bytes()
+    assert {"test-isolated", "train-varied"} < set(run(source, varied=3))

@@ -29,6 +29,7 @@ CORPORA: Mapping[str, str] = {
     "yesno": "waves_yesno: 60 files of eight words yes or no",
     "ljspeech": "LJ Speech: 24 hours of one reader",
     "commonvoice": "Mozilla Common Voice: TSV tables beside clips",
+    "joined": "short recordings of any manifest, joined to longer ones of one speaker",
     "kaldi": "any Kaldi data directory: text, wav.scp, utt2spk, segments",
     "nemo": "any NeMo manifest: JSON lines of audio_filepath, duration, text",
     "csv": "any .csv or .tsv table with named columns",
