@@ -22,8 +22,8 @@ LAYERS = (
     {"files", "config", "ctc", "jsonl", "progress", "threads", "wer"},
     # One subject each, with its options. Scoring compares texts, whoever recognised them.
     {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots", "transcripts"},
-    # Manifests check audio against tokens; synthesis makes audio; word files are normalised texts.
-    {"manifest", "synthesis", "word_files"},
+    # Manifests check audio against tokens; synthesis makes audio; the others are normalised texts.
+    {"manifest", "prose", "synthesis", "word_files"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
     {"corpora", "features", "augment", "model", "decoding", "alignment", "audio_cache"},
     {"batching", "checkpoint", "decoder_setup", "tensor_decoding", "tuning"},

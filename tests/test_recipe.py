@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -16,15 +17,17 @@ from tones import PITCHES_HZ, RATE_HZ, tone_utterance
 
 from asr.checkpoint import MODEL_KIND, read_documents
 from asr.config import load_options
+from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
-from asr.recipe import STAGES
+from asr.lm.files import read_model
+from asr.recipe import STAGES, Recipe, Source
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 RUN = """
 from pathlib import Path
-from asr.recipe import Recipe, main
-main(Recipe(Path(__file__).parent, corpus="folder", folder="tones", lm_order=2))
+from asr.recipe import LmOptions, Recipe, Source, main
+main(Recipe(Path(__file__).parent, [Source("folder", "tones")], LmOptions(order=2)))
 """
 
 CONFIG = """
@@ -120,7 +123,7 @@ def test_tuning_uses_training_transcripts_and_development_data_alone(
 ) -> None:
     run, data = tree.recipe / "runs/default", tree.recipe / "data/default"
     texts = [json.loads(line)["text"] for line in (data / "train.jsonl").read_text().splitlines()]
-    assert (run / "lm.txt").read_text().splitlines() == texts
+    assert (run / "lm" / "0-default.txt").read_text().splitlines() == texts
     stored = read_documents(run / "model.safetensors", MODEL_KIND)["decoding"]["development"]
     assert stored["manifest"] == "dev.jsonl"
     assert stored["utterances"] == len((data / "dev.jsonl").read_text().splitlines())
@@ -162,6 +165,10 @@ def test_other_settings_make_another_run(
         (("--stage", "report", "--stop-stage", "train"), "comes after --stop-stage train"),
         (("--set", "model.unitz=3"), "hint: did you mean `units`?"),
         (("--set", "corpus.wings=3"), "wings"),
+        (("--set", "corpus.tones.wings=3"), "corpus `corpus.tones.wings=3` is for"),
+        (("--set", "corpus.wings"), "cannot tell which corpus"),
+        (("--set", "lm.ordr=3"), "hint: did you mean `order`?"),
+        (("--config", "absent.toml"), "absent.toml"),
     ],
 )
 def test_wrong_arguments_are_explained(
@@ -176,7 +183,108 @@ def test_wrong_arguments_are_explained(
 def test_a_recipe_without_its_corpus_says_what_to_do(tree: Tree, tmp_path: Path) -> None:
     done = tree.run("--data-dir", str(tmp_path), corpora=False)
     assert done.returncode == 1
-    assert "hint: --corpora DIR or ASR_CORPORA=DIR, with the corpus in DIR/tones" in done.stderr
+    assert "hint: --corpora DIR or ASR_CORPORA=DIR, with it in DIR/tones" in done.stderr
+
+
+SEVERAL = """
+from pathlib import Path
+from asr.recipe import LmOptions, Recipe, Source, main
+sources = [Source("folder", "tones"), Source("librispeech", "LibriSpeech")]
+lm = LmOptions(order=2, prose=("book.txt.gz",), vocabulary=4)
+main(Recipe(Path(__file__).parent, sources, lm))
+"""
+
+
+@pytest.fixture(scope="module")
+def several(tree: Tree) -> tuple[Tree, subprocess.CompletedProcess[str]]:
+    """One model of two corpora, and text beside their transcripts."""
+    write_librispeech(tree.corpora / "LibriSpeech")
+    with gzip.open(tree.corpora / "book.txt.gz", "wt", encoding="utf-8") as book:
+        book.write("Do mi, she said - and 'ba' it was!\n\n" * 30)
+    recipe = tree.recipe.parent / "several"
+    recipe.mkdir()
+    (recipe / "run.py").write_text(SEVERAL)
+    (recipe / "quick.toml").write_text(CONFIG.replace("epochs = 3", "epochs = 2"))
+    both = Tree(recipe, tree.corpora)
+    return both, both.run("--config", "quick.toml", "--set", "text.profile=lower")
+
+
+def test_several_corpora_make_one_model(
+    several: tuple[Tree, subprocess.CompletedProcess[str]],
+) -> None:
+    tree, done = several
+    assert done.returncode == 0, done.stderr
+    data, run = tree.recipe / "data/default", tree.recipe / "runs/default,quick,text.profile=lower"
+    tests = ("folder-test", "librispeech-test-clean", "librispeech-test-other")
+    for name in tests:
+        assert f"{name}.greedy:\n%WER " in done.stdout
+        assert f"{name}:\n%WER " in done.stdout
+        assert (run / f"{name}.result.json").exists()
+    counts = {
+        corpus: len((data / corpus / "train.jsonl").read_text().splitlines())
+        for corpus in ("folder", "librispeech")
+    }
+    assert f"train: {sum(counts.values())} utterances, " in done.stderr
+    for corpus, count in counts.items():
+        assert f"    {data}/{corpus}/train.jsonl: {count} utterances, " in done.stderr
+    config = json.loads((run / "config.json").read_text())
+    stored = [str(data / corpus / "train.jsonl") for corpus in counts]
+    assert config["data"]["train"] == stored
+
+
+def test_several_corpora_and_prose_make_one_language_model(
+    several: tuple[Tree, subprocess.CompletedProcess[str]],
+) -> None:
+    tree, done = several
+    run = tree.recipe / "runs/default,quick,text.profile=lower"
+    assert "  2-gram language model, " in done.stderr
+    for name in ("0-folder", "1-librispeech", "2-book"):
+        assert f" of {name}" in done.stderr
+    assert (run / "lm" / "2-book.txt").read_text() == "do mi she said\nand ba it was\n" * 30
+    rows = (tree.recipe / "data/default/librispeech/train.jsonl").read_text().splitlines()
+    texts = [json.loads(row)["text"].lower() for row in rows]
+    assert (run / "lm" / "1-librispeech.txt").read_text().splitlines() == texts
+    development = read_documents(run / "model.safetensors", MODEL_KIND)["decoding"]["development"]
+    assert development["manifest"] == "folder/dev.jsonl, librispeech/dev.jsonl"
+    model = read_model(run / "lm.arpa")
+    # The other words of the book have letters that no tone is written with.
+    assert set(model.words) == {"<unk>", "<s>", "</s>", *PITCHES_HZ}
+
+
+def test_an_option_of_one_of_several_corpora_names_it(
+    several: tuple[Tree, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    tree, _ = several
+    wrong = tree.run("--config", "quick.toml", "--set", "corpus.dev_fraction=0.3")
+    assert wrong.returncode == 1
+    assert "cannot tell which corpus `corpus.dev_fraction=0.3` is for" in wrong.stderr
+    assert "this recipe has folder, librispeech" in wrong.stderr
+    arguments = ["--set", "corpus.folder.dev_fraction=0.3", "--stop-stage", "prepare"]
+    done = tree.run("--config", "quick.toml", *arguments)
+    assert done.returncode == 0, done.stderr
+    chosen = tree.recipe / "data/folder.dev_fraction=0.3"
+    before = len((tree.recipe / "data/default/folder/dev.jsonl").read_text().splitlines())
+    assert len((chosen / "folder/dev.jsonl").read_text().splitlines()) > before
+
+
+def test_text_for_the_language_model_must_be_there(
+    several: tuple[Tree, subprocess.CompletedProcess[str]],
+) -> None:
+    tree, _ = several
+    arguments = ["--config", "quick.toml", "--stage", "tune", "--stop-stage", "tune"]
+    arguments += ["--set", "text.profile=lower", "--run-dir"]
+    arguments += [str(tree.recipe / "runs/default,quick,text.profile=lower")]
+    absent = tree.run(*arguments, "--set", 'lm.prose=["absent.txt"]')
+    assert absent.returncode == 1
+    assert "absent.txt" in absent.stderr
+    unnamed = tree.run(*arguments, corpora=False)
+    assert "with it in DIR/book.txt.gz" in unnamed.stderr
+
+
+def test_a_recipe_names_each_corpus_once() -> None:
+    for sources in ([], [Source("an4", "a"), Source("an4", "b")]):
+        with pytest.raises(ConfigError, match="a recipe needs corpora, each one once"):
+            Recipe(Path(), sources)
 
 
 LIBRISPEECH_SUBSETS = {"train-clean-100": 40, "dev-clean": 6, "test-clean": 6, "test-other": 6}

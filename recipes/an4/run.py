@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asr.recipe import Recipe, main
+from asr.recipe import LmOptions, Recipe, Source, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, corpus="an4", folder="an4", lm_order=4))
+    main(Recipe(Path(__file__).parent, [Source("an4", "an4")], LmOptions(order=4)))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asr.recipe import Recipe, main
+from asr.recipe import Recipe, Source, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, corpus="fsdd", folder="fsdd", options={"connected": 150}))
+    main(Recipe(Path(__file__).parent, [Source("fsdd", "fsdd", {"connected": 150})]))

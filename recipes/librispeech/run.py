@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asr.recipe import Recipe, main
+from asr.recipe import Recipe, Source, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, corpus="librispeech", folder="LibriSpeech"))
+    main(Recipe(Path(__file__).parent, [Source("librispeech", "LibriSpeech")]))

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from asr.recipe import Recipe, main
+from asr.recipe import LmOptions, Recipe, Source, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, corpus="speechocean762", folder="speechocean762"))
+    main(
+        Recipe(
+            Path(__file__).parent,
+            [Source("speechocean762", "speechocean762")],
+            LmOptions(order=3, prose=("novels.txt.gz",), vocabulary=20_000, prune=6.4e-7),
+        )
+    )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asr.recipe import Recipe, main
+from asr.recipe import Recipe, Source, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, corpus="yesno", folder="waves_yesno"))
+    main(Recipe(Path(__file__).parent, [Source("yesno", "waves_yesno")]))

@@ -1,0 +1,269 @@
+"""The stages of a recipe, each from the results of those before it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from asr.audio import read_audio
+from asr.checkpoint import MODEL_KIND, read_documents
+from asr.cli.transcribe import transcribe
+from asr.corpora import prepare
+from asr.decoder_setup import DecodingChoice
+from asr.errors import ConfigError, DataError
+from asr.experiment import ExperimentConfig
+from asr.files import write_text_atomic
+from asr.lm.files import write_model
+from asr.manifest import Utterance, read_manifest, read_manifests
+from asr.model_evaluation import evaluate_model
+from asr.model_tuning import TuneRequest, tune_model
+from asr.plots import plot_alignment, plot_run
+from asr.prose import write_sentences
+from asr.recipe.description import Recipe, Source
+from asr.recipe.language_model import LmOptions, LmTexts, mix_language_model
+from asr.recognizer import DECODING_DOCUMENT, Recognizer
+from asr.text import TextConfig, normalize
+from asr.training import MODEL_FILE, train
+from asr.training.data import check_corpus
+
+Stage = Literal["prepare", "check", "train", "tune", "evaluate", "report"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+CORPORA_VARIABLE = "ASR_CORPORA"
+NUM_SHOWN = 3
+"""Held-out files that the last stage transcribes for the reader to see."""
+
+
+@dataclass(frozen=True)
+class RecipeRun:
+    """A recipe with everything that its command line decided.
+
+    Attributes:
+        recipe: What it is made of.
+        config: Settings of the training run; `data` names the manifests.
+        lm: The language model to build, if any.
+        corpus_options: Options of each importer by corpus.
+        corpora: Directory that holds the corpora.
+        data_dir: Directory of the manifests.
+        run_dir: Directory of the model and of all results.
+    """
+
+    recipe: Recipe
+    config: ExperimentConfig
+    lm: LmOptions | None
+    corpus_options: Mapping[str, Mapping[str, Any]]
+    corpora: Path | None
+    data_dir: Path
+    run_dir: Path
+
+    @property
+    def model_path(self) -> Path:
+        """The model file of the run."""
+        return self.run_dir / MODEL_FILE
+
+    def sources(self) -> list[tuple[Source, Path]]:
+        """The corpora, each with the directory of its manifests."""
+        return list(zip(self.recipe.sources, self.recipe.places(self.data_dir), strict=True))
+
+    def below_corpora(self, name: str, what: str) -> Path:
+        """A file or folder in the directory of the corpora.
+
+        Raises:
+            ConfigError: The directory was not named.
+        """
+        if self.corpora is None:
+            raise ConfigError(
+                f"the recipe needs {what}, and no directory was named",
+                hint=f"--corpora DIR or {CORPORA_VARIABLE}=DIR, with it in DIR/{name}; "
+                "data/README.md says where to get it",
+            )
+        return self.corpora / name
+
+    def tests(self) -> dict[str, Path]:
+        """Test manifests by the name of their results: each corpus' `test`, or its parts.
+
+        Parts are such as `test-clean`; with several corpora the name begins with the corpus.
+
+        Raises:
+            DataError: There is none.
+        """
+        found: dict[str, Path] = {}
+        for source, place in self.sources():
+            parts = sorted(place.glob("test-*.jsonl")) or sorted(place.glob("test.jsonl"))
+            prefix = f"{source.corpus}-" if len(self.recipe.sources) > 1 else ""
+            found |= {f"{prefix}{path.stem}": path for path in parts}
+        if not found:
+            raise DataError(f"no corpus has a test set in {self.data_dir}")
+        return found
+
+    def ways(self) -> dict[str, DecodingChoice]:
+        """How the tests are decoded, by the ending of the names of results: tuned is the rule."""
+        as_stored = {"": DecodingChoice()}
+        if self.lm is None:
+            return as_stored
+        return {".greedy": DecodingChoice(decoder="greedy"), **as_stored}
+
+
+def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
+    """Run the stages from `stage` (done again) or the first unfinished one, to `stop_stage`.
+
+    Raises:
+        ConfigError: A stage is unknown, or they are in the wrong order.
+    """
+    for name in filter(None, (stage, stop_stage)):
+        if name not in STAGES:
+            raise ConfigError(f"unknown stage {name!r}", hint=f"stages: {', '.join(STAGES)}")
+    first = STAGES.index(stage) if stage else 0
+    last = STAGES.index(stop_stage)
+    if first > last:
+        raise ConfigError(f"--stage {stage} comes after --stop-stage {stop_stage}")
+    for name in STAGES[first : last + 1]:
+        if name == "tune" and run.lm is None:
+            _say("[tune] no language model, nothing to tune")
+            continue
+        if name != stage and _finished(run, name):
+            _say(f"[{name}] done before, skipped")
+            continue
+        _say(f"[{name}]")
+        _WORK[name](run)
+
+
+def _finished(run: RecipeRun, stage: Stage) -> bool:
+    """Whether the results of a stage are there; a report is always made anew."""
+    if stage == "prepare":
+        return all((place / "train.jsonl").exists() for _, place in run.sources())
+    if stage == "report" or not run.model_path.exists():
+        return False
+    if stage == "tune":
+        return DECODING_DOCUMENT in read_documents(run.model_path, MODEL_KIND)
+    if stage == "evaluate":
+        results = [_result(run, test, way) for test in run.tests() for way in run.ways()]
+        # Tuning writes the model file anew.
+        since = run.model_path.stat().st_mtime
+        return all(path.exists() and path.stat().st_mtime >= since for path in results)
+    return True
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _prepare(run: RecipeRun) -> None:
+    for source, place in run.sources():
+        corpus = source.corpus
+        folder = None
+        if source.folder is not None:
+            folder = run.below_corpora(source.folder, f"the corpus {corpus}")
+        for name, utterances in prepare(corpus, folder, place, run.corpus_options[corpus]).items():
+            minutes = sum(one.duration_s for one in utterances) / 60
+            _say(f"  {corpus} {name}: {len(utterances)} utterances, {minutes:.1f} min")
+
+
+def _check(run: RecipeRun) -> None:
+    for line in check_corpus(run.config):
+        _say(f"  {line}")
+
+
+def _train(run: RecipeRun) -> None:
+    result = train(run.config, run.run_dir, resume=run.run_dir.exists())
+    _say(f"  {result.model_path}: {result.num_parameters:,} parameters, {result.elapsed_s:.0f} s")
+
+
+def _tune(run: RecipeRun) -> None:
+    if run.lm is None:
+        raise ConfigError("tuning needs a language model")
+    mixed = mix_language_model(_lm_texts(run, run.lm), run.lm)
+    _say(f"  {mixed.summary()}")
+    lm = run.run_dir / "lm.arpa"
+    write_model(mixed.model, lm)
+    request = TuneRequest(
+        run.model_path,
+        run.config.data.dev,
+        DecodingChoice(lms=[lm]),
+        picture=run.run_dir / "tuning.png",
+        device=run.config.training.device,
+    )
+    for line in tune_model(request).result.lines():
+        _say(f"  {line}")
+
+
+def _lm_texts(run: RecipeRun, options: LmOptions) -> LmTexts:
+    """Write what the language model is made of, and what it is made for, as normalised lines."""
+    directory, text = run.run_dir / "lm", run.config.text
+    transcripts: list[Path] = []
+    for manifest in run.config.data.train:
+        transcripts.append(directory / f"{len(transcripts)}-{manifest.parent.name}.txt")
+        _write_transcripts(transcripts[-1], read_manifest(manifest), text)
+    prose: list[Path] = []
+    for name in options.prose:
+        source = run.below_corpora(name, "the text of the language model")
+        prose.append(directory / f"{len(transcripts) + len(prose)}-{source.name.split('.')[0]}.txt")
+        write_sentences(source, prose[-1], text)
+    dev = directory / "dev.txt"
+    _write_transcripts(dev, read_manifests(run.config.data.dev), text)
+    return LmTexts(transcripts, prose, dev)
+
+
+def _write_transcripts(target: Path, utterances: Iterable[Utterance], text: TextConfig) -> None:
+    lines = (normalize(one.text, text) for one in utterances)
+    write_text_atomic(target, "".join(f"{line}\n" for line in lines))
+
+
+def _result(run: RecipeRun, test: str, way: str) -> Path:
+    return run.run_dir / f"{test}{way}.result.json"
+
+
+def _evaluate(run: RecipeRun) -> None:
+    recognizer = Recognizer.load(run.model_path, run.config.training.device)
+    failed = 0
+    tests = run.tests().items()
+    for (test, manifest), (way, choice) in itertools.product(tests, run.ways().items()):
+        evaluation = evaluate_model(recognizer.with_decoding(choice), manifest)
+        evaluation.write(run.run_dir / f"{test}{way}.hypotheses.jsonl")
+        failed += len(evaluation.failures)
+        result = {**evaluation.report.to_dict(), "lines": evaluation.lines()}
+        write_text_atomic(_result(run, test, way), json.dumps(result, indent=2) + "\n")
+    if failed:
+        raise DataError(f"{failed} test utterances could not be read; see above")
+
+
+def _report(run: RecipeRun) -> None:
+    """Print the rates, draw the curves, and transcribe a few held-out files as `asr transcribe`."""
+    for test, way in itertools.product(run.tests(), run.ways()):
+        result = json.loads(_result(run, test, way).read_text(encoding="utf-8"))
+        print(f"{test}{way}:")
+        print("\n".join(result["lines"]), flush=True)
+    curves = plot_run(run.run_dir)
+    recognizer = Recognizer.load(run.model_path, run.config.training.device)
+    shown = read_manifest(next(iter(run.tests().values())))[:NUM_SHOWN]
+    picture = _draw_alignment(recognizer, shown[0], run.run_dir / "alignment.png")
+    _say(f"  curves: {curves}\n  an aligned utterance: {picture}")
+    print(f"\nasr transcribe --model {run.model_path} …")
+    transcribe([str(one.audio_path) for one in shown], run.model_path)
+
+
+def _draw_alignment(recognizer: Recognizer, one: Utterance, path: Path) -> Path:
+    waveform = read_audio(one.audio_path, one.read_options(recognizer.sample_rate_hz))
+    words = recognizer.transcribe(waveform).words
+    plot_alignment(
+        waveform.samples,
+        waveform.sample_rate_hz,
+        recognizer.features(waveform),
+        [(word.text, word.start_s, word.end_s) for word in words],
+        path,
+    )
+    return path
+
+
+_WORK: Mapping[Stage, Callable[[RecipeRun], None]] = {
+    "prepare": _prepare,
+    "check": _check,
+    "train": _train,
+    "tune": _tune,
+    "evaluate": _evaluate,
+    "report": _report,
+}

@@ -1,0 +1,14 @@
+"""General English from several corpora; `python recipes/en/run.py --corpora DIR`."""
+
+from pathlib import Path
+
+from asr.recipe import LmOptions, Recipe, Source, main
+
+if __name__ == "__main__":
+    main(
+        Recipe(
+            Path(__file__).parent,
+            [Source("speechocean762", "speechocean762"), Source("commonvoice", "common_voice_v1")],
+            LmOptions(order=3, prose=("novels.txt.gz",), vocabulary=20_000, prune=6.4e-7),
+        )
+    )
