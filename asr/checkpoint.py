@@ -137,10 +137,12 @@ def _documents(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def load_state(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put `tensors` into `module`, all names and shapes required to agree.
+    """Put `tensors` into `module`, all names, shapes and types required to agree.
+
+    Only float16 may stand for float32, and is widened: packed files have it.
 
     Raises:
-        ModelFileError: A tensor is missing, left over, or of another shape.
+        ModelFileError: A tensor is missing, left over, or of another shape or type.
     """
     expected = module.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
@@ -150,10 +152,16 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Pat
             f"{path} does not fit its configuration: "
             f"{len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
         )
-    for name, tensor in tensors.items():
+    widened = {name: _widened(tensor, expected[name]) for name, tensor in tensors.items()}
+    for name, tensor in widened.items():
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise ModelFileError(
                 f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
                 f"expected {expected[name].dtype} {tuple(expected[name].shape)}"
             )
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(widened)
+
+
+def _widened(tensor: Tensor, expected: Tensor) -> Tensor:
+    is_half = tensor.dtype == torch.float16 and expected.dtype == torch.float32
+    return tensor.float() if is_half else tensor

@@ -23,6 +23,7 @@ from asr.decoding.grammar_rules import Grammar
 from asr.decoding.lexicon import build_spelling
 from asr.errors import ConfigError, DataError, ModelFileError
 from asr.lm.binary import model_from_bytes
+from asr.lm.compact import is_compact, model_from_compact
 from asr.lm.files import read_model
 from asr.lm.ngram import NgramModel
 from asr.text import TextConfig, normalize
@@ -128,7 +129,7 @@ class DecoderSource:
         frame_s: Seconds between frames of its log-probabilities.
         text: How its transcripts are normalised.
         stored: What its file says of decoding, if anything.
-        lm_data: Language model in the file, as `model_to_bytes` gave it.
+        lm_data: Language model in the file, as `model_to_bytes` or `model_to_compact` gave it.
         path: The file, for messages.
     """
 
@@ -312,8 +313,8 @@ def _language_model(source: DecoderSource, choice: DecodingChoice) -> tuple[Ngra
         )
     if source.lm_data is None:
         raise ModelFileError(f"{source.path} lacks its language model")
-    model = model_from_bytes(source.lm_data, f"the language model in {source.path}")
-    return model, MODEL_FILE_LM
+    read = model_from_compact if is_compact(source.lm_data) else model_from_bytes
+    return read(source.lm_data, f"the language model in {source.path}"), MODEL_FILE_LM
 
 
 def _read_models(paths: Sequence[Path], mix: Sequence[float]) -> NgramModel:

@@ -38,6 +38,9 @@ from asr.tokens import Tokenizer, tokenizer_from_dict
 
 DECODING_DOCUMENT = "decoding"
 LM_TENSOR = "lm.data"
+"""The mapped binary of the language model, as `asr tune` stores it."""
+COMPACT_LM_TENSOR = "lm.compact"
+"""Its compact form, as `asr pack` stores it."""
 MAX_BATCH_S = 120.0
 """Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
 
@@ -159,7 +162,7 @@ class Recognizer:
             output_frame_s(front_end, model),
             config.text,
             stored=None if stored is None else parse_stored(stored, path),
-            lm_data=_bytes_of(tensors.get(LM_TENSOR), path),
+            lm_data=_lm_data(tensors, path),
             path=path,
         )
         return cls(config, front_end.to(chosen), model.to(chosen), source, choice)
@@ -316,17 +319,21 @@ def store_decoding(path: Path, stored: StoredDecoding, lm_data: bytes | None) ->
     """
     tensors, documents = load_tensors(path, MODEL_KIND)
     tensors.pop(LM_TENSOR, None)
+    tensors.pop(COMPACT_LM_TENSOR, None)
     if lm_data is not None:
         tensors[LM_TENSOR] = torch.frombuffer(bytearray(lm_data), dtype=torch.uint8)
     save_tensors(path, MODEL_KIND, tensors, documents | {DECODING_DOCUMENT: stored.document()})
 
 
-def _bytes_of(tensor: Tensor | None, path: Path) -> bytes | None:
-    if tensor is None:
-        return None
-    if tensor.dtype != torch.uint8 or tensor.dim() != 1:
-        raise ModelFileError(f"{path}: {LM_TENSOR} must be bytes, got {tensor.dtype}")
-    return bytes(tensor.numpy().tobytes())
+def _lm_data(tensors: Mapping[str, Tensor], path: Path) -> bytes | None:
+    """The language model of a file, in either form."""
+    for name in (LM_TENSOR, COMPACT_LM_TENSOR):
+        if name in tensors:
+            tensor = tensors[name]
+            if tensor.dtype != torch.uint8 or tensor.dim() != 1:
+                raise ModelFileError(f"{path}: {name} must be bytes, got {tensor.dtype}")
+            return bytes(tensor.numpy().tobytes())
+    return None
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

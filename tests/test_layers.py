@@ -21,7 +21,7 @@ LAYERS = (
     # Each of these stands alone: no audio, no tensors.
     {"files", "config", "ctc", "jsonl", "progress", "threads", "wer"},
     # One subject each, with its options. Scoring compares texts, whoever recognised them.
-    {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots", "transcripts"},
+    {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots", "shipped", "transcripts"},
     # Manifests check audio against tokens; synthesis makes audio; the others are normalised texts.
     {"manifest", "prose", "synthesis", "word_files"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
@@ -31,7 +31,7 @@ LAYERS = (
     {"experiment"},
     # A model file with all that it needs, from audio to hypotheses.
     {"recognizer"},
-    {"cutting", "model_evaluation", "model_tuning", "training"},
+    {"cutting", "model_evaluation", "model_packing", "model_tuning", "training"},
     # One file a verb; `recipe` chains verbs and prints errors as the command line does.
     {"cli"},
     {"recipe", "__main__"},
@@ -50,6 +50,7 @@ TORCH_FREE = {
         "corpora",
         "decoding",
         "evaluation",
+        "shipped",
         "word_files",
         "decoder_setup",
         "tuning",

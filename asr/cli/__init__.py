@@ -11,6 +11,8 @@ from asr.cli.cut import cut
 from asr.cli.decoding_options import takes_decoding_options
 from asr.cli.evaluate import evaluate
 from asr.cli.lm import lm_app
+from asr.cli.models import models
+from asr.cli.pack import pack
 from asr.cli.plot import plot
 from asr.cli.prepare import prepare
 from asr.cli.score import score
@@ -27,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (prepare, cut, train, score, plot):
+for _verb in (prepare, cut, train, score, plot, models, pack):
     app.command()(_verb)
 for _decoding_verb in (transcribe, evaluate, tune):
     app.command()(takes_decoding_options(_decoding_verb))

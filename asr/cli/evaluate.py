@@ -12,7 +12,12 @@ from asr.errors import DataError, require_extra
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model file of `asr train`.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Model file of `asr train`, or a name that `asr models` lists."
+        ),
+    ],
     manifest: Annotated[Path, typer.Argument(help="JSONL manifest with references.")],
     out: Annotated[
         Path | None,
@@ -29,7 +34,9 @@ def evaluate(
         from asr.model_evaluation import evaluate_model
         from asr.recognizer import Recognizer
 
-    recognizer = Recognizer.load(model, device, decoding.choice())
+    from asr.shipped import resolve_model
+
+    recognizer = Recognizer.load(resolve_model(model), device, decoding.choice())
     evaluation = evaluate_model(recognizer, manifest)
     if out is not None:
         evaluation.write(out)

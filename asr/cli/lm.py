@@ -51,11 +51,13 @@ def build(
         typer.Option(help="Words sorted in memory, 40 bytes each; the rest goes through files."),
     ] = None,
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--model",
             "-m",
-            help="Write words as this model of `asr train` does: normalise TEXT by its profile.",
+            metavar="MODEL",
+            help="Write words as this model does, a file of `asr train` or a name of `asr models`: "
+            "normalise TEXT by its profile.",
         ),
     ] = None,
 ) -> None:
@@ -169,7 +171,7 @@ def adapt(
 
 
 @contextmanager
-def _written_like(model: Path | None, texts: Sequence[Path]) -> Iterator[Sequence[Path]]:
+def _written_like(model: str | None, texts: Sequence[Path]) -> Iterator[Sequence[Path]]:
     """The texts, or for the block copies of them as the transcripts of a model are written."""
     if model is None:
         yield texts
@@ -177,14 +179,18 @@ def _written_like(model: Path | None, texts: Sequence[Path]) -> Iterator[Sequenc
     with require_extra("train", "reading the model file"):
         from asr.checkpoint import MODEL_KIND, read_documents
     from asr.config import parse_options
+    from asr.shipped import resolve_model
     from asr.text import TextConfig
     from asr.word_files import normalize_text_file
 
+    model_path = resolve_model(model)
     try:
-        values = read_documents(model, MODEL_KIND)["config"]["text"]
+        values = read_documents(model_path, MODEL_KIND)["config"]["text"]
     except (KeyError, TypeError):
-        raise ModelFileError(f"{model} does not say how its transcripts are normalised") from None
-    config = parse_options(TextConfig, values, str(model))
+        raise ModelFileError(
+            f"{model_path} does not say how its transcripts are normalised"
+        ) from None
+    config = parse_options(TextConfig, values, str(model_path))
     with tempfile.TemporaryDirectory(prefix="asr-") as directory:
         copies = [Path(directory) / f"{index}-{path.name}" for index, path in enumerate(texts)]
         for path, copy in zip(texts, copies, strict=True):

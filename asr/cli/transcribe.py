@@ -28,7 +28,16 @@ def transcribe(
         list[str],
         typer.Argument(metavar="FILE…", help="Audio files, directories or globs; - for stdin."),
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Model file of `asr train`.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Model file of `asr train`, or a name that `asr models` lists; "
+            "without it, the one marked there.",
+        ),
+    ] = None,
     output: Annotated[
         OutputFormat, typer.Option("--format", help="jsonl adds word times and confidences.")
     ] = "text",
@@ -53,7 +62,8 @@ def transcribe(
     from asr.progress import progress_bar
 
     paths = expand(files)
-    recognizer = Recognizer.load(model, device, decoding.choice())
+    path = model_file(model)
+    recognizer = Recognizer.load(path, device, decoding.choice())
     options = ReadOptions(
         sample_rate_hz=recognizer.sample_rate_hz,
         channel=parse_channel(channel),
@@ -75,6 +85,21 @@ def transcribe(
     if num_failed:
         typer.echo(f"error: {num_failed} of {len(paths)} files were not transcribed", err=True)
         raise typer.Exit(1)
+
+
+def model_file(model: str | None) -> Path:
+    """The file of a model; where none is named the default one, which is then said.
+
+    Raises:
+        ModelFileError: There is no such file.
+    """
+    from asr.shipped import DEFAULT_MODEL, default_model, resolve_model
+
+    if model is not None:
+        return resolve_model(model)
+    path = default_model()
+    typer.echo(f"no --model: using {DEFAULT_MODEL!r}, which comes with the package", err=True)
+    return path
 
 
 def expand(names: Sequence[str]) -> list[str]:

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from asr.cli.decoding_options import DecodingOptions
-from asr.errors import require_extra
+from asr.errors import ConfigError, require_extra
 
 
 def tune(
-    model: Annotated[Path, typer.Argument(help="Model file of `asr train`; it is rewritten.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Model file of `asr train`; it is rewritten.")
+    ],
     manifests: Annotated[
         list[Path],
         typer.Argument(
@@ -50,7 +52,15 @@ def tune(
     with require_extra("train", "tuning a PyTorch model"):
         from asr.model_tuning import TuneRequest, tune_model
 
-    request = TuneRequest(model, manifests, decoding.choice(), embed, plot, time_limit, device)
+    from asr.shipped import is_shipped, resolve_model
+
+    path = resolve_model(model)
+    if is_shipped(path):
+        raise ConfigError(
+            f"{path.stem} comes with the package and is not rewritten",
+            hint=f"tune a copy: asr models {path.stem} --copy-to my.safetensors",
+        )
+    request = TuneRequest(path, manifests, decoding.choice(), embed, plot, time_limit, device)
     tuning = tune_model(request)
     typer.echo("\n".join(tuning.result.lines()))
     if tuning.picture is not None:

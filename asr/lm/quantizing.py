@@ -21,7 +21,8 @@ def quantize_model(model: NgramModel) -> NgramModel:
     1 about, as near as the levels are. Words get new ids, by falling probability, and by their
     bytes where that is equal.
     """
-    rows, begin, tables = order_rows(model), 1, []
+    rows, begin = order_rows(model), 1
+    tables: list[OrderTable] = []
     for ids, end in zip(rows, model.order_ends, strict=True):
         log_probs = _rounded(model.tables.log_prob[begin:end])
         backoffs = np.zeros(end - begin, np.float32)

@@ -1,0 +1,38 @@
+"""`asr pack`: a smaller file of a model, to hand on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr.errors import require_extra
+
+
+def pack(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Model file, or a name that `asr models` lists.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The model file to write.")
+    ],
+    half: Annotated[
+        bool, typer.Option("--half/--no-half", help="Weights as float16, or as they are.")
+    ] = True,
+) -> None:
+    """Write a smaller file of MODEL: same settings, vocabulary, decoding and language model.
+
+    The language model's probabilities are rounded to 256 levels an order, and absolute paths in
+    the stored configuration are reduced to file names.
+    """
+    with require_extra("train", "packing a PyTorch model"):
+        from asr.model_packing import pack_model
+    from asr.shipped import resolve_model
+
+    source = resolve_model(model)
+    packing = pack_model(source, output, half)
+    typer.echo(f"{source}: {packing.num_bytes_before} bytes")
+    typer.echo(f"{output}: {packing.num_bytes} bytes")
+    if packing.lm_bytes:
+        typer.echo(f"language model: {packing.lm_bytes_before} bytes, now {packing.lm_bytes}")
