@@ -243,7 +243,7 @@ def _report(run: RecipeRun) -> None:
     picture = _draw_alignment(recognizer, shown[0], run.run_dir / "alignment.png")
     _say(f"  curves: {curves}\n  an aligned utterance: {picture}")
     print(f"\nasr transcribe --model {run.model_path} …")
-    transcribe([str(one.audio_path) for one in shown], run.model_path)
+    transcribe([str(one.audio_path) for one in shown], str(run.model_path))
 
 
 def _draw_alignment(recognizer: Recognizer, one: Utterance, path: Path) -> Path:
