@@ -65,9 +65,9 @@ class TrainingConfig(Options):
 
     epochs: int = Field(default=60, ge=1)
     start_from: Path | None = None
-    """Model file whose weights training starts from. What [text], [tokens], [features] and [model]
-    do not say is taken from it; tokens in both vocabularies keep what it knows. None: random
-    weights."""
+    """Model file, or model of the package, whose weights training starts from. What [text],
+    [tokens], [features] and [model] do not say is taken from it; tokens in both vocabularies keep
+    what it knows. None: random weights."""
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     """`auto` (CUDA where present), `cpu`, `cuda` or `cuda:1`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,15 @@ def test_a_file_that_is_no_model_is_refused_before_training(
     training = {**tones["training"], "start_from": str(path)}
     with pytest.raises(ModelFileError, match="not a safetensors file"):
         train(config_of({**tones, "training": training}), tmp_path / "run")
+
+
+def test_a_model_of_the_package_may_be_named(
+    tones: dict[str, Any],
+    learnt: TrainingResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copy(learnt.model_path, tmp_path / "tones.safetensors")
+    monkeypatch.setattr("asr.shipped.MODELS_DIR", tmp_path)
+    config = config_of({"training": {"start_from": "tones"}})
+    assert adopt_settings(config).model == config_of(tones).model

@@ -39,6 +39,7 @@ from asr.errors import DataError
 from asr.evaluation import score_texts
 from asr.manifest import read_manifest
 from asr.progress import progress_bar
+from asr.shipped import resolve_model
 from asr.text import TextConfig, normalize
 
 PEER_FOLDER = Path.home() / ".cache/asr-bench-pocketsphinx"
@@ -98,7 +99,7 @@ def _hear_ours(
     from asr.recognizer import Recognizer  # only here: it loads torch
     from asr.threads import cpu_threads
 
-    recognizer = Recognizer.load(model, "cpu", decoding.choice())
+    recognizer = Recognizer.load(resolve_model(model), "cpu", decoding.choice())
     heard = []
     with cpu_threads(1), progress_bar(model.stem, len(waveforms)) as advance:
         recognizer.transcribe(waveforms[0])  # compiles, or loads what is compiled

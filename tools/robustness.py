@@ -49,6 +49,7 @@ from asr.files import write_text_atomic
 from asr.manifest import read_manifest
 from asr.progress import progress_bar
 from asr.recognizer import Recognizer, read_groups
+from asr.shipped import resolve_model
 from asr.text import normalize
 from asr.wer import ErrorCounts
 
@@ -115,7 +116,7 @@ def robustness(
 
 def systems_of(path: Path, device: str, choice: DecodingChoice) -> list[System]:
     """The model with greedy decoding, and as chosen where that is beam search."""
-    recognizer = Recognizer.load(path, device, choice)
+    recognizer = Recognizer.load(resolve_model(path), device, choice)
     systems = [System("greedy", recognizer.with_decoding(DecodingChoice(decoder="greedy")))]
     if recognizer.decoding != systems[0].recognizer.decoding:
         systems.append(System("beam", recognizer))

@@ -12,6 +12,7 @@ from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
 from asr.model import AcousticModel
 from asr.recognizer import Recognizer
+from asr.shipped import resolve_model
 from asr.tokens import Tokenizer
 
 ADOPTED = ("text", "tokens", "features", "model")
@@ -32,7 +33,7 @@ def adopt_settings(config: ExperimentConfig) -> ExperimentConfig:
     path = config.training.start_from
     if path is None:
         return config
-    source = Recognizer.load(path, "cpu", DecodingChoice(decoder="greedy")).config
+    source = _load(path).config
     adopted = {}
     for name in ADOPTED:
         own, theirs = getattr(config, name), getattr(source, name)
@@ -50,7 +51,7 @@ def start_from(
     in either; the others keep the weights that `model` has.
 
     Args:
-        path: A model file, of any vocabulary.
+        path: A model file, of any vocabulary, or the name of a model of the package.
         config: Settings of the model that is trained.
         tokenizer: Its vocabulary.
         model: Changed in place.
@@ -59,7 +60,7 @@ def start_from(
         ModelFileError: The file cannot be read.
         ConfigError: Its features or the shape of its layers are others.
     """
-    source = Recognizer.load(path, "cpu", DecodingChoice(decoder="greedy"))
+    source = _load(path)
     _refuse_other_features(path, source.config, config)
     new, old = model.state_dict(), source.model.state_dict()
     rows = _shared_rows(tokenizer, source.tokenizer)
@@ -72,6 +73,10 @@ def start_from(
                 hint="leave that setting out: what is not said is taken from the file",
             )
     model.load_state_dict(old)
+
+
+def _load(path: Path) -> Recognizer:
+    return Recognizer.load(resolve_model(path), "cpu", DecodingChoice(decoder="greedy"))
 
 
 def _refuse_other_features(path: Path, old: ExperimentConfig, new: ExperimentConfig) -> None:
