@@ -166,6 +166,28 @@ def test_a_language_model_is_written_like_that_of_a_name(models_dir: Path) -> No
         run("lm", "build", "text", "-o", "lm.arpa", "--model", "nothing")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transcribe", "a.wav", "--model", "tunes"),
+        ("evaluate", "tunes", "m.jsonl"),
+        ("tune", "tunes", "m.jsonl"),
+        ("cut", "tunes", "m.jsonl", "--out", "o.jsonl"),
+        ("lm", "build", "text", "-o", "lm.arpa", "--model", "tunes"),
+        ("pack", "tunes", "-o", "o.safetensors"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_verb_with_a_model_knows_the_names(
+    recording: Path, arguments: tuple[str, ...]
+) -> None:
+    write_manifest(recording)
+    Path("text").write_text("ba do\n")
+    with pytest.raises(ModelFileError, match="no model of that name comes with") as caught:
+        run(*arguments)
+    assert caught.value.hint in ("did you mean 'tones'?", "did you mean 'tuned'?")
+
+
 @pytest.mark.parametrize("by_path", [False, True])
 def test_tune_leaves_the_package_alone(recording: Path, by_path: bool) -> None:
     path = shipped.MODELS_DIR / "tones.safetensors"

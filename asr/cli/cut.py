@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
-from asr.config import parse_options
 from asr.errors import DataError, require_extra
 
 
 def cut(
-    model: Annotated[Path, typer.Argument(help="Model file that knows the transcripts' letters.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model file that knows the transcripts' letters, or a name that `asr models` lists.",
+        ),
+    ],
     manifest: Annotated[Path, typer.Argument(help="JSONL manifest with true transcripts.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="JSONL manifest of the pieces.")],
     words: Annotated[
@@ -37,10 +42,12 @@ def cut(
         from asr.decoder_setup import DecodingChoice
         from asr.manifest import read_manifest, write_manifest
         from asr.recognizer import Recognizer
+    from asr.config import parse_options
+    from asr.shipped import resolve_model
 
     given = {"max_words": max_words, "copies": copies, "min_score": min_score, "seed": seed}
     options = parse_options(CutOptions, {**given, "words": words}, "the options of cut")
-    recognizer = Recognizer.load(model, device, DecodingChoice(decoder="greedy"))
+    recognizer = Recognizer.load(resolve_model(model), device, DecodingChoice(decoder="greedy"))
     cutting = cut_utterances(recognizer, read_manifest(manifest), options)
     for name, error in cutting.failures.items():
         typer.echo(f"error: {name}: {error}", err=True)

@@ -33,7 +33,6 @@ def evaluate(
     with require_extra("train", "evaluating a PyTorch model"):
         from asr.model_evaluation import evaluate_model
         from asr.recognizer import Recognizer
-
     from asr.shipped import resolve_model
 
     recognizer = Recognizer.load(resolve_model(model), device, decoding.choice())
