@@ -15,7 +15,7 @@ def cut(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Model file that knows the transcripts' letters, or a name that `asr models` lists.",
+            help="Model file that knows the transcripts' letters, or a name of `asr models`.",
         ),
     ],
     manifest: Annotated[Path, typer.Argument(help="JSONL manifest with true transcripts.")],

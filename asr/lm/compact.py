@@ -15,7 +15,7 @@ stream. In it, one after another:
   n-grams that others continue, then of the rest, whose back-off is 0 in most models.
 
 With a 3-gram of novels (20,003 words, 276,170 bigrams, 185,397 trigrams) an n-gram takes 1.8 bytes,
-in the mapped binary 21.
+in the mapped binary 22.
 """
 
 from __future__ import annotations
