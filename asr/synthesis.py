@@ -38,6 +38,9 @@ _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
 _CHARS_UTF8, _SSML = 1, 0x10
 _POS_CHARACTER = 1
+_IPA_SEPARATED = 0x02 | ord("_") << 8
+_NOT_PHONES = str.maketrans("", "", "ˈˌ\u200d\u0361")
+"""Stress marks, joiners and ties."""
 _RATE, _VOLUME, _PITCH, _RANGE, _WORDGAP = 1, 2, 3, 4, 7
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -145,6 +148,43 @@ def synthesize(text: str, voice: Voice = DEFAULT_VOICE, markup: bool = False) ->
     if not samples.any():
         raise DataError(f"there is nothing to speak in {text[:60]!r} for language {voice.language}")
     return Waveform(samples.astype(np.float32) / np.float32(32768), NATIVE_RATE_HZ)
+
+
+def pronounce(words: Sequence[str], language: str = "en-us") -> list[tuple[str, ...]]:
+    """Phones of each word as eSpeak NG says it alone.
+
+    Args:
+        words: Without blanks.
+        language: See `list_languages`.
+
+    Returns:
+        For each word its phones in IPA, without stress; a diphthong or an affricate is one.
+
+    Raises:
+        ConfigError: The language is unknown.
+        DataError: A word holds a blank or nothing, or nothing of it is spoken.
+        MissingExtraError: The extra `demo` is not installed.
+    """
+    identifier = _identifier(Voice(language))
+    with _engine() as engine:
+        _require(engine.espeak_SetVoiceByName(identifier.encode()), f"voice {identifier!r}")
+        engine.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        return [_phones(engine, word) for word in words]
+
+
+def _phones(engine: ctypes.CDLL, word: str) -> tuple[str, ...]:
+    if len(word.split()) != 1 or "\0" in word:
+        raise DataError(f"expected one word to pronounce, got {word[:60]!r}")
+    rest = ctypes.c_char_p(word.encode())
+    parts = []
+    while rest.value is not None:
+        found = engine.espeak_TextToPhonemes(ctypes.byref(rest), _CHARS_UTF8, _IPA_SEPARATED)
+        parts.append(found.decode())
+    text = "_".join(parts).replace(" ", "_").translate(_NOT_PHONES)
+    phones = tuple(filter(None, text.split("_")))
+    if not phones:
+        raise DataError(f"eSpeak NG has no pronunciation of {word!r}")
+    return phones
 
 
 def list_languages() -> tuple[str, ...]:

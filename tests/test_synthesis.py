@@ -12,7 +12,14 @@ import pytest
 
 from asr import synthesis
 from asr.errors import ConfigError, DataError, MissingExtraError
-from asr.synthesis import NATIVE_RATE_HZ, Voice, list_languages, list_variants, synthesize
+from asr.synthesis import (
+    NATIVE_RATE_HZ,
+    Voice,
+    list_languages,
+    list_variants,
+    pronounce,
+    synthesize,
+)
 
 pytest.importorskip("espeakng_loader", reason="speech synthesis needs the extra 'demo'")
 
@@ -218,3 +225,28 @@ def test_without_the_extra_the_message_says_what_to_install(
     with pytest.raises(MissingExtraError, match="speech synthesis needs") as caught:
         list_variants()
     assert caught.value.hint == 'pip install "asr[demo]"'
+
+
+@pytest.mark.parametrize(
+    ("word", "phones"),
+    [
+        ("hello", "h ə l oʊ"),
+        ("stranger", "s t ɹ eɪ n dʒ ɚ"),
+        ("x", "ɛ k s"),
+        ("to", "t uː"),
+    ],
+)
+def test_words_are_pronounced_as_dictionaries_have_it(word: str, phones: str) -> None:
+    """Phones of general American, as the Longman Pronunciation Dictionary writes them."""
+    assert pronounce([word]) == [tuple(phones.split())]
+
+
+def test_the_language_decides_how_a_word_is_pronounced() -> None:
+    assert pronounce(["vier"], "de") != pronounce(["vier"], "en-us")
+    assert pronounce(["vier", "vier"], "de")[0] == pronounce(["vier"], "de")[0]
+
+
+@pytest.mark.parametrize("word", ["", "two words", "a\0b", "…"])
+def test_what_is_no_word_has_no_pronunciation(word: str) -> None:
+    with pytest.raises(DataError, match=r"word|pronunciation"):
+        pronounce(["fine", word])
