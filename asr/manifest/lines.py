@@ -137,7 +137,10 @@ def _read_lines(path: Path) -> list[str]:
         number = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path} is not UTF-8 text, first in line {number}") from None
     except OSError as error:
-        raise DataError(f"cannot read manifest {path}: {error.strerror}") from None
+        raise DataError(
+            f"cannot read manifest {path}: {error.strerror}",
+            hint="name a JSONL file, such as the train.jsonl that `asr prepare` writes",
+        ) from None
 
 
 def _first(problems: Sequence[str]) -> str:
