@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,7 @@ def test_own_recordings_become_a_word_error_rate(tmp_path: Path) -> None:
         words = [str(word) for word in generator.choice(list(PITCHES_HZ), generator.integers(1, 5))]
         soundfile.write(recordings / f"u{index}.wav", tone_utterance(words, generator), RATE_HZ)
         (recordings / f"u{index}.txt").write_text(" ".join(words))
+    shutil.copy(recordings / "u0.wav", tmp_path / "spelled-name.wav")
     (settings,) = fenced("toml")
     (tmp_path / "my.toml").write_text(settings)
     (tmp_path / "sentences.txt").write_text("BA DO MI\nDO DO\nMI BA\n")
