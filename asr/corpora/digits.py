@@ -93,8 +93,6 @@ class DigitsConfig(SynthesisOptions):
         num_test: Test utterances; 150 have 600 words.
         foreign_share: Share of the utterances with a foreign accent, one of `FOREIGN`.
         oh_share: Share of the zeros that are called "oh".
-        apart_share: Share of the utterances whose digits are said one by one, each a recording by
-            itself; they are joined as `asr.corpora.joined` joins recordings, with its noise.
     """
 
     num_train: int = Field(2000, ge=1)
@@ -102,7 +100,6 @@ class DigitsConfig(SynthesisOptions):
     num_test: int = Field(150, ge=1)
     foreign_share: float = Field(0.0, ge=0, le=1)
     oh_share: float = Field(0.0, ge=0, le=1)
-    apart_share: float = Field(0.0, ge=0, le=1)
 
 
 def find(source: Path, options: DigitsConfig) -> Listing:

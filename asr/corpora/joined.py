@@ -22,7 +22,6 @@ from pydantic import Field
 from asr.audio import Waveform, read_audio, resample, write_audio
 from asr.config import Options
 from asr.corpora.listing import Entry, Importer, Listing, Splits
-from asr.corpora.recorders import draw_recorder
 from asr.corpora.synthetic import coloured_noise
 from asr.errors import DataError
 from asr.manifest import Utterance, read_manifest
@@ -43,8 +42,6 @@ PAUSE_RMS = 1e-3
 
 _NOT_IN_NAMES = r"[^\w.-]"
 """Characters of a speaker's name that neither an id nor a file name should hold."""
-
-_TEMPI = (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15)
 
 Joiner = Callable[[Sequence[Waveform], np.random.Generator], Waveform]
 """Recordings of one sampling rate to one of them all, and what drawn things are drawn from."""
@@ -184,10 +181,9 @@ def join(recordings: Sequence[Waveform], generator: np.random.Generator) -> Wave
 def join_varied(recordings: Sequence[Waveform], generator: np.random.Generator) -> Waveform:
     """Recordings one after the other, as if somebody else had recorded them somewhere else.
 
-    Drawn are: the tempo, 0.85 to 1.15 with the pitch; a recorder (`asr.corpora.recorders`); the
-    pauses, from none to long, and their noise, coloured and 15 to 55 dB below the speech; for half,
-    noise under all of it, 8 to 40 dB below, and for half, up to 4 dB more or less of each
-    recording; and a peak of 1 to 30 dB below full scale.
+    Drawn are: the pauses, from none to long; their noise, coloured and 15 to 55 dB below the
+    speech; for six of ten, noise under all of it, 8 to 40 dB below; for half, up to 4 dB more or
+    less of each recording; and a peak of 1 to 30 dB below full scale.
 
     Args:
         recordings: At least one; all of one sampling rate.
@@ -197,12 +193,7 @@ def join_varied(recordings: Sequence[Waveform], generator: np.random.Generator) 
         DataError: Sampling rates differ.
     """
     rate_hz = _common_rate_hz(recordings)
-    new_rate_hz = round(rate_hz / float(generator.choice(_TEMPI)))
-    record = draw_recorder(rate_hz, generator)
-    samples = [
-        record(resample(recording, new_rate_hz).samples.astype(np.float64))
-        for recording in recordings
-    ]
+    samples = [recording.samples.astype(np.float64) for recording in recordings]
     speech_rms = max(float(np.sqrt(np.mean(np.concatenate(samples) ** 2))), 1e-6)
     pause_rms = speech_rms * _gain(generator.uniform(-55, -15))
     colour = generator.uniform(0, 2)
@@ -218,7 +209,7 @@ def join_varied(recordings: Sequence[Waveform], generator: np.random.Generator) 
         level = _gain(generator.uniform(-spread_db, spread_db))
         pieces += [level * recording, pause(generator.uniform(0, longest_s))]
     joined = np.concatenate(pieces)
-    if generator.random() < 0.5:
+    if generator.random() < 0.6:
         noise = coloured_noise(len(joined), generator.uniform(0, 2), generator)
         joined += speech_rms * _gain(-generator.uniform(8, 40)) * noise
     joined *= _gain(-generator.uniform(1, 30)) / max(float(np.abs(joined).max()), 1e-9)
