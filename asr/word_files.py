@@ -10,14 +10,19 @@ after a tab or alone; lines that begin with `#` are not looked at.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
 from asr.files import atomic_path
 from asr.lm.counting import text_blocks
 from asr.text import TextConfig, normalize
+from asr.tokens.dictionary import (
+    LEXICON_COMMENTS,
+    NOT_UTF8_HINT,
+    numbered_lines,
+    without_variant,
+)
 
 HOTWORD_WEIGHT = 6.0
 """Natural-log bonus of a hotword without a weight of its own.
@@ -26,10 +31,6 @@ On AN4's development set, without a language model, the six words that training 
 times are found 13 of 18 times by three models with this weight (0 without, 7 with 4), and
 never where they are not said; 8 and more put them there.
 """
-
-NOT_UTF8_HINT = "convert it first, such as with iconv -f latin1 -t utf-8"
-LEXICON_COMMENTS = ("#", ";;;")
-_VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 
 
 def normalize_text_file(source: Path, target: Path, text: TextConfig) -> None:
@@ -71,8 +72,8 @@ def read_lexicon(
     words: dict[str, None] = {}
     unwritable: list[tuple[int, str]] = []
     known = set(characters)
-    for number, line in _lines(path, LEXICON_COMMENTS):
-        word = _VARIANT.sub("", line.split()[0])
+    for number, line in numbered_lines(path, LEXICON_COMMENTS):
+        word = without_variant(line.split()[0])
         parts = normalize(word, text).split()
         if parts and known.issuperset("".join(parts)):
             words.update(dict.fromkeys(parts))
@@ -105,7 +106,7 @@ def read_hotwords(path: Path, text: TextConfig, characters: Collection[str]) -> 
             twice, is nothing or not writable for the model, or a weight is not a number.
     """
     weights: dict[str, float] = {}
-    for number, line in _lines(path, ("#",)):
+    for number, line in numbered_lines(path, ("#",)):
         where = f"{path}, line {number}"
         raw, tab, weight = line.rpartition("\t")
         phrase = _phrase(raw if tab else line, text, characters, where)
@@ -164,22 +165,3 @@ def _weight(text: str, where: str) -> float:
     if not math.isfinite(weight):
         raise DataError(f"{where}: the weight must be a number such as 4.5, got {text.strip()!r}")
     return weight
-
-
-def _lines(path: Path, comments: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Lines that say something, with their numbers."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        bad = 1 + content.count(b"\n", 0, error.start)
-        raise DataError(
-            f"{path}, line {bad}: not UTF-8",
-            hint=NOT_UTF8_HINT,
-        ) from None
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip() and not line.lstrip().startswith(comments):
-            yield number, line.rstrip("\r")
