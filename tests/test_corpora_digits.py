@@ -68,6 +68,20 @@ def test_a_seed_changes_words_and_voices_but_not_who_is_held_out() -> None:
     assert {voice.variant for _, voice, _ in first + second} <= held_out
 
 
+def test_digits_can_be_said_alone() -> None:
+    alone = SMALL.model_copy(update={"max_words": 1})
+    for index in range(8):
+        text, voice, waveform = speak_digits("train", index, alone)
+        assert text in DIGITS
+        assert voice.language in ACCENTS
+        assert waveform.duration_s < 2.5
+    lengths = [
+        len(speak_digits("train", n, SMALL.model_copy(update={"max_words": 3}))[0].split())
+        for n in range(7)
+    ]
+    assert lengths == [3, 1, 3, 2, 3, 3, 3]
+
+
 def test_manifests_describe_the_audio(tmp_path: Path) -> None:
     prepare("digits", None, tmp_path, SMALL.model_dump())
     sizes = {}

@@ -59,6 +59,15 @@ def test_both_held_out_speakers_can_be_named(source: Path) -> None:
     assert speakers(run(source, dev_speaker="theo"))["test"] == {"lucas"}
 
 
+def test_nobody_for_development_leaves_more_to_train(source: Path) -> None:
+    for options in ({}, {"connected": 2}):
+        found = speakers(run(source, test_speaker="george", dev_speaker="none", **options))
+        assert (found["test"], found["train"]) == ({"george"}, {"jackson", "lucas", "theo"})
+        assert not any(name.startswith("dev") for name in found)
+    with pytest.raises(ConfigError, match="no speaker 'none'"):
+        run(source, test_speaker="none")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -163,3 +172,17 @@ def test_varied_digits_are_for_training_alone(source: Path) -> None:
     for ours, theirs in zip(splits["test-connected"], plain["test-connected"], strict=True):
         assert ours.audio_path.read_bytes() == theirs.audio_path.read_bytes()
     assert {"test-isolated", "train-varied"} < set(run(source, varied=3))
+
+
+def test_recorders_are_for_varied_digits_alone(source: Path) -> None:
+    def audio(name: str, **options: object) -> dict[str, dict[str, bytes]]:
+        given = {"connected": 3, "varied": 3, **options}
+        splits = prepare("fsdd", source, source.parent / name, given)
+        return {
+            kind: {one.id: one.audio_path.read_bytes() for one in splits[f"train-{kind}"]}
+            for kind in ("connected", "varied")
+        }
+
+    plain, recorded = audio("plain"), audio("recorded", shelf_share=1)
+    assert recorded["connected"] == plain["connected"]
+    assert set(recorded["varied"].values()).isdisjoint(plain["varied"].values())

@@ -13,6 +13,7 @@ from corpus_files import RATE_HZ, write_audio_file
 from asr.audio import Waveform, probe_audio
 from asr.corpora import prepare
 from asr.corpora.joined import EDGE_S, PAUSE_RMS, PAUSE_S, join, join_varied
+from asr.corpora.recorders import RecorderOptions
 from asr.errors import ConfigError, DataError
 from asr.manifest import Utterance, write_manifest
 
@@ -84,6 +85,20 @@ def test_what_is_drawn_depends_on_the_seed_and_the_speaker_alone(manifest: Path)
     )
     texts = [one.text for one in both if one.speaker == "ann"]
     assert [one.text for one in make(manifest, "c", per_speaker=3)] == texts
+
+
+def test_recorders_change_the_sound_and_not_the_words(manifest: Path) -> None:
+    plain = make(manifest, per_speaker=8)
+    recorded = make(manifest, "other", per_speaker=8, shelf_share=1)
+    assert [one.text.split()[0] in WORDS for one in recorded] == [True] * len(plain)
+    assert recorded[0].audio_path.parent.name == f"joined-8-7-{RATE_HZ}-0-s1"
+    assert plain[0].audio_path.parent.name == f"joined-8-7-{RATE_HZ}-0"
+    assert {one.audio_path.read_bytes() for one in plain}.isdisjoint(
+        one.audio_path.read_bytes() for one in recorded
+    )
+    again = make(manifest, "again", per_speaker=8, shelf_share=1)
+    for one, other in zip(recorded, again, strict=True):
+        assert one.audio_path.read_bytes() == other.audio_path.read_bytes()
 
 
 def test_a_speaker_may_have_any_name(manifest: Path) -> None:
@@ -168,6 +183,17 @@ def test_join_refuses_two_rates() -> None:
 def test_varied_refuses_two_rates() -> None:
     with pytest.raises(DataError, match="expected one"):
         join_varied([tone(500.0), replace(tone(500.0), sample_rate_hz=16000)], _rng())
+
+
+def test_one_recorder_cuts_all_recordings() -> None:
+    """Of words with faint ends, what is left has a third of the length."""
+    quiet = 1e-3 * tone(700.0).samples
+    word = Waveform(np.concatenate([quiet, tone(700.0).samples, quiet]), RATE_HZ)
+    for seed in range(10):
+        joined = join_varied([word, word], np.random.default_rng(seed))
+        cut = join_varied([word, word], np.random.default_rng(seed), RecorderOptions(cut_share=1))
+        assert joined.duration_s > 12000 / RATE_HZ
+        assert cut.duration_s < 4000 / RATE_HZ + 0.3 + 2 * 0.7 + 0.1
 
 
 def test_varied_stands_silence() -> None:

@@ -93,6 +93,7 @@ class DigitsConfig(SynthesisOptions):
         num_test: Test utterances; 150 have 600 words.
         foreign_share: Share of the utterances with a foreign accent, one of `FOREIGN`.
         oh_share: Share of the zeros that are called "oh".
+        max_words: No utterance has more words; 1 for digits said alone, to be joined.
     """
 
     num_train: int = Field(2000, ge=1)
@@ -100,6 +101,7 @@ class DigitsConfig(SynthesisOptions):
     num_test: int = Field(150, ge=1)
     foreign_share: float = Field(0.0, ge=0, le=1)
     oh_share: float = Field(0.0, ge=0, le=1)
+    max_words: int = Field(max(_WORD_COUNTS), ge=1)
 
 
 def find(source: Path, options: DigitsConfig) -> Listing:
@@ -135,7 +137,7 @@ def speak_digits(split: str, index: int, config: DigitsConfig) -> tuple[str, Voi
         config: Seed and range of the noise.
     """
     rng = np.random.default_rng((config.seed, _SPLITS.index(split), index))
-    count = _WORD_COUNTS[index % len(_WORD_COUNTS)]
+    count = min(_WORD_COUNTS[index % len(_WORD_COUNTS)], config.max_words)
     words = [DIGITS[digit] for digit in rng.integers(len(DIGITS), size=count)]
     voice = draw_voice(split_families()[split], index, ACCENTS, rng)
     pause_share = rng.choice([0.0, 0.0, 0.2, 0.5])

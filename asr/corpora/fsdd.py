@@ -11,44 +11,56 @@ Layout: `recordings/7_jackson_32.wav` is digit 7 by jackson, his 32nd.
 
 Splits are by speaker: `--test-speaker` and `--dev-speaker`, by default the last and the one before
 it in the alphabet, so that naming each speaker in turn leaves one out six times.
+`--dev-speaker none` leaves nobody for development: five train.
 (The data set's own test set, numbers 0 to 4 of every speaker, shares speakers with training.)
 
 `--connected N` also makes N utterances of each speaker by joining one to seven of that speaker's
 recordings with pauses between, as connected digits are spoken; they go to `connected-…/` below
 `--out`, and each split then has two parts, such as `test-isolated` and `test-connected`.
 `--set varied=N` makes N more of each training speaker, with drawn levels and noise
-(`asr.corpora.joined`): the part `train-varied`.
+(`asr.corpora.joined`), and with `--set cut_share=0.8` and the like as other recorders would have
+recorded them (`asr.corpora.recorders`): the part `train-varied`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
-from asr.config import Options
-from asr.corpora.joined import MAX_PIECES, JoinPlan, join, join_speaker, join_varied
+from asr.corpora.joined import (
+    MAX_PIECES,
+    JoinPlan,
+    join,
+    join_speakers,
+    join_varied,
+    recorder_names,
+)
 from asr.corpora.layout import find_audio
 from asr.corpora.listing import Entry, Importer, Listing, Splits
+from asr.corpora.recorders import RecorderOptions
 from asr.errors import ConfigError, DataError
-from asr.manifest import Problem, Utterance
-from asr.progress import progress_bar
+from asr.manifest import Problem
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+NOBODY = "none"
+"""In place of a development speaker."""
 
 _NAME = re.compile(r"(\d)_(.+)_(\d+)")
 
 
-class FsddOptions(Options):
+class FsddOptions(RecorderOptions):
     """Whom to hold out, and how many connected utterances to make.
+
+    The shares of `RecorderOptions` are for those that `varied` asks for.
 
     Attributes:
         test_speaker: Speaker to test on; None for the last in the alphabet.
         dev_speaker: Speaker for development; None for the one before the test speaker in the
-            alphabet (the last, where that is the first).
+            alphabet (the last, where that is the first), `NOBODY` to train on all the others.
         connected: Connected utterances to make of each speaker.
         varied: Further ones of each training speaker, with drawn levels and noise.
         seed: Of all that is drawn for them.
@@ -100,32 +112,20 @@ def add_joined(splits: Splits, out: Path, options: FsddOptions) -> Splits:
     Raises:
         DataError: Audio cannot be read or written.
     """
+    varied = partial(join_varied, recorders=options)
+    seed = f"seed{options.seed}"
     parts: Splits = {}
-    for kind, count, joiner in (
-        ("connected", options.connected, join),
-        ("varied", options.varied, join_varied),
+    for kind, count, joiner, names in (
+        ("connected", options.connected, join, []),
+        ("varied", options.varied, varied, recorder_names(options)),
     ):
-        folder = out / f"{kind}-{count}-seed{options.seed}"
-        plan = JoinPlan(count, MAX_PIECES, folder, kind, joiner)
+        folder = out / "-".join((kind, str(count), seed, *names))
+        plan = JoinPlan(count, MAX_PIECES, folder, kind, joiner, options.seed)
         for split in ("train",) if kind == "varied" else ("train", "dev", "test"):
             isolated = splits.get(f"{split}-isolated", [])
             if count and isolated:
-                parts[f"{split}-{kind}"] = _joined(isolated, plan, options.seed)
+                parts[f"{split}-{kind}"] = join_speakers(isolated, plan)
     return splits | parts
-
-
-def _joined(isolated: Sequence[Utterance], plan: JoinPlan, seed: int) -> list[Utterance]:
-    joined: list[Utterance] = []
-    speakers = sorted({str(one.speaker) for one in isolated})
-    with progress_bar("joining digits", plan.count * len(speakers)) as advance:
-        for speaker in speakers:
-            # Seeded by the name too: a speaker's utterances do not depend on who else is there.
-            generator = np.random.default_rng([seed, *speaker.encode()])
-            recordings = [one for one in isolated if one.speaker == speaker]
-            for utterance in join_speaker(speaker, recordings, plan, generator):
-                joined.append(utterance)
-                advance()
-    return joined
 
 
 def _held_out(source: Path, speakers: list[str], options: FsddOptions) -> tuple[str, str]:
@@ -137,6 +137,8 @@ def _held_out(source: Path, speakers: list[str], options: FsddOptions) -> tuple[
         )
     for option in ("test_speaker", "dev_speaker"):
         speaker = getattr(options, option)
+        if option == "dev_speaker" and speaker == NOBODY:
+            continue
         if speaker is not None and speaker not in speakers:
             raise ConfigError(f"{option}: no speaker {speaker!r}", f"known: {', '.join(speakers)}")
     test = options.test_speaker or next(s for s in reversed(speakers) if s != options.dev_speaker)

@@ -2,7 +2,8 @@
 
 What it is: utterances of a manifest, one to `max_pieces` of one speaker at a time, with pauses
 between; each is used equally often. Pauses, levels and noise are drawn, so that few recordings
-stand for many rooms and microphones. `asr cut` makes such manifests of longer recordings.
+stand for many rooms and microphones; what recorders do to single words can be drawn too
+(`asr.corpora.recorders`). `asr cut` makes such manifests of longer recordings.
 
 Layout: `--source` is the manifest; audio goes to `joined-…/` below `--out`. Everything is for
 training. Speakers that the manifest does not name count as one.
@@ -14,14 +15,15 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from asr.audio import Waveform, read_audio, resample, write_audio
-from asr.config import Options
 from asr.corpora.listing import Entry, Importer, Listing, Splits
+from asr.corpora.recorders import RecorderOptions, draw_recorder
 from asr.corpora.synthetic import coloured_noise
 from asr.errors import DataError
 from asr.manifest import Utterance, read_manifest
@@ -39,7 +41,6 @@ EDGE_S = 0.1
 PAUSE_RMS = 1e-3
 """Level of the noise in pauses, 60 dB below full scale: no microphone gives digital silence."""
 
-
 _NOT_IN_NAMES = r"[^\w.-]"
 """Characters of a speaker's name that neither an id nor a file name should hold."""
 
@@ -47,8 +48,8 @@ Joiner = Callable[[Sequence[Waveform], np.random.Generator], Waveform]
 """Recordings of one sampling rate to one of them all, and what drawn things are drawn from."""
 
 
-class JoinedOptions(Options):
-    """What is made of the recordings.
+class JoinedOptions(RecorderOptions):
+    """What is made of the recordings; shares of `RecorderOptions` say what recorders do to them.
 
     Attributes:
         per_speaker: Utterances of each speaker.
@@ -65,14 +66,15 @@ class JoinedOptions(Options):
 
 @dataclass(frozen=True)
 class JoinPlan:
-    """How the recordings of a speaker are joined.
+    """How the recordings of each speaker are joined.
 
     Attributes:
-        count: Utterances to make.
-        max_pieces: Recordings of each at most.
+        count: Utterances to make of each speaker.
+        max_pieces: Recordings of an utterance at most.
         folder: Where the audio goes.
         prefix: Of the ids, before speaker and number.
         joiner: `join` or `join_varied`.
+        seed: Of everything drawn.
         sample_rate_hz: Of the audio written; None for that of the recordings.
     """
 
@@ -81,6 +83,7 @@ class JoinPlan:
     folder: Path
     prefix: str
     joiner: Joiner
+    seed: int
     sample_rate_hz: int | None = None
 
 
@@ -112,33 +115,53 @@ def join_all(splits: Splits, out: Path, options: JoinedOptions) -> Splits:
     Raises:
         DataError: Audio cannot be read or written.
     """
-    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
-    for one in splits["train"]:
-        by_speaker[one.speaker or "unknown"].append(one)
     names = (options.per_speaker, options.max_pieces, options.sample_rate_hz, options.seed)
-    folder = out / "-".join(map(str, ("joined", *names)))
     plan = JoinPlan(
-        options.per_speaker, options.max_pieces, folder, "joined", join_varied, names[2]
+        options.per_speaker,
+        options.max_pieces,
+        out / "-".join(map(str, ("joined", *names, *recorder_names(options)))),
+        "joined",
+        partial(join_varied, recorders=options),
+        options.seed,
+        options.sample_rate_hz,
     )
-    joined: list[Utterance] = []
-    with progress_bar("joining", options.per_speaker * len(by_speaker)) as advance:
-        for speaker, recordings in sorted(by_speaker.items()):
-            # Seeded by the name: a speaker's utterances do not depend on who else is there.
-            generator = np.random.default_rng([options.seed, *speaker.encode()])
-            for utterance in join_speaker(speaker, recordings, plan, generator):
-                joined.append(utterance)
-                advance()
-    return {"train": joined}
+    return {"train": join_speakers(splits["train"], plan)}
 
 
-def join_speaker(
-    speaker: str, recordings: Sequence[Utterance], plan: JoinPlan, generator: np.random.Generator
-) -> Iterator[Utterance]:
-    """Write utterances of one speaker, each of drawn recordings, all used equally often.
+def recorder_names(recorders: RecorderOptions) -> list[str]:
+    """What a folder's name says of the recorders; nothing where all are off."""
+    letters = zip(
+        "sgc", (recorders.shelf_share, recorders.gate_share, recorders.cut_share), strict=True
+    )
+    return [f"{letter}{share:g}" for letter, share in letters if share]
+
+
+def join_speakers(recordings: Sequence[Utterance], plan: JoinPlan) -> list[Utterance]:
+    """Write joined utterances of each speaker; those that nobody is named for count as one.
+
+    A speaker's utterances depend on the speaker's name and recordings and on the plan, not on who
+    else there is.
 
     Raises:
         DataError: Audio cannot be read or written.
     """
+    by_speaker: dict[str, list[Utterance]] = defaultdict(list)
+    for one in recordings:
+        by_speaker[one.speaker or "unknown"].append(one)
+    joined: list[Utterance] = []
+    with progress_bar("joining", plan.count * len(by_speaker)) as advance:
+        for speaker, own in sorted(by_speaker.items()):
+            generator = np.random.default_rng([plan.seed, *speaker.encode()])
+            for utterance in _join_speaker(speaker, own, plan, generator):
+                joined.append(utterance)
+                advance()
+    return joined
+
+
+def _join_speaker(
+    speaker: str, recordings: Sequence[Utterance], plan: JoinPlan, generator: np.random.Generator
+) -> Iterator[Utterance]:
+    """Write utterances of one speaker, each of drawn recordings, all used equally often."""
     draw = _deal(len(recordings), generator)
     waveforms = [read_audio(one.audio_path, one.read_options()) for one in recordings]
     if plan.sample_rate_hz is not None:
@@ -178,7 +201,11 @@ def join(recordings: Sequence[Waveform], generator: np.random.Generator) -> Wave
     return Waveform(np.concatenate(pieces), rate_hz)
 
 
-def join_varied(recordings: Sequence[Waveform], generator: np.random.Generator) -> Waveform:
+def join_varied(
+    recordings: Sequence[Waveform],
+    generator: np.random.Generator,
+    recorders: RecorderOptions | None = None,
+) -> Waveform:
     """Recordings one after the other, as if somebody else had recorded them somewhere else.
 
     Drawn are: the pauses, from none to long; their noise, coloured and 15 to 55 dB below the
@@ -188,12 +215,14 @@ def join_varied(recordings: Sequence[Waveform], generator: np.random.Generator) 
     Args:
         recordings: At least one; all of one sampling rate.
         generator: Of everything drawn.
+        recorders: What one recorder, drawn for all of them, does to each before; None for nothing.
 
     Raises:
         DataError: Sampling rates differ.
     """
     rate_hz = _common_rate_hz(recordings)
-    samples = [recording.samples.astype(np.float64) for recording in recordings]
+    record = draw_recorder(recorders or RecorderOptions(), rate_hz, generator)
+    samples = [record(recording.samples.astype(np.float64)) for recording in recordings]
     speech_rms = max(float(np.sqrt(np.mean(np.concatenate(samples) ** 2))), 1e-6)
     pause_rms = speech_rms * _gain(generator.uniform(-55, -15))
     colour = generator.uniform(0, 2)
