@@ -17,15 +17,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from asr.errors import DataError
-from asr.lm.compiled import kernel
+from asr.lm.compiled import int64, kernel, lower_bound
 
 Array = npt.NDArray[Any]
-int64: Any = numba.int64
 
 MAX_STATES = 1_000_000
 """Of the finished automaton, and of the network of words that it is made from."""
@@ -54,16 +52,9 @@ class AutomatonTables(NamedTuple):
 @kernel
 def find_arc(tables: AutomatonTables, state: int, label: int) -> int:
     """State that `label` leads to from `state`, or -1."""
-    low, high = int64(tables.first_arc[state]), int64(tables.first_arc[state + 1])
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if tables.label[middle] < label:
-            low = middle + 1
-        else:
-            high = middle
-    found = low < end and tables.label[low] == label
-    target: int = int64(tables.target[low]) if found else int64(-1)
+    end = tables.first_arc[state + 1]
+    arc = lower_bound(tables.label, tables.first_arc[state], end, label)
+    target: int = int64(tables.target[arc] if arc < end and tables.label[arc] == label else -1)
     return target
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.automaton import AutomatonTables, find_arc
-from asr.lm.compiled import inner, kernel
+from asr.lm.compiled import inner, kernel, lower_bound
 from asr.lm.tables import NgramTables, advance
 
 Array = npt.NDArray[Any]
@@ -125,16 +125,9 @@ class Fusion(NamedTuple):
 @kernel
 def find_label(trie: Trie, node: int, label: int) -> int:
     """Child of `node` with this label, or -1."""
-    low, high = trie.first_child[node], trie.first_child[node + 1]
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if trie.label[middle] < label:
-            low = middle + 1
-        else:
-            high = middle
-    child: int = int64(low if low < end and trie.label[low] == label else -1)
-    return child
+    end = trie.first_child[node + 1]
+    child = lower_bound(trie.label, trie.first_child[node], end, label)
+    return child if child < end and trie.label[child] == label else -1
 
 
 @inner

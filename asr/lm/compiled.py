@@ -1,4 +1,4 @@
-"""Compiled functions: numba's decorators with this project's settings and with types kept."""
+"""Compiled functions: numba's decorators with this project's settings, types kept; and helpers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
+int64: Any = numba.int64
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
 # Nothing but Python and other compiled functions calls them, so no entry for C is compiled.
@@ -35,6 +37,29 @@ def inner(function: FunctionT) -> FunctionT:
     """As `kernel`, for a function that only compiled functions call: less to compile."""
     options = SETTINGS | {"_nrt": False, "no_cpython_wrapper": True}
     return cast(FunctionT, numba.njit(**options)(function))
+
+
+@inner
+def lower_bound(values: npt.NDArray[Any], begin: int, end: int, value: int) -> int:
+    """In compiled code: the first place from `begin` on where `values` is not less than `value`.
+
+    Args:
+        values: One-dimensional, rising from `begin` to `end`; not looked at elsewhere.
+        begin, end: A range of its places, which may be empty.
+        value: What to look for.
+
+    Returns:
+        The place; `end` where every value is less.
+    """
+    low, high = int64(begin), int64(end)
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    place: int = low
+    return place
 
 
 def _prefetch(_context: Any, array: Any, index: Any) -> Any:

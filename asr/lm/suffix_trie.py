@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.lm.compiled import compiled
+from asr.lm.compiled import compiled, lower_bound
 from asr.lm.counting import BOS_ID, UNK_ID, NgramCounts
 from asr.lm.ngram import NgramModel, freeze_model
 from asr.lm.tables import LINK, Array, NgramTables, node_place, state_of, tables_of_trie
@@ -139,15 +139,8 @@ def fill_contexts(trie: SuffixTrie) -> None:
         first_left[node + 1] += first_left[node]
     for node in range(trie.starts[1], trie.suffix.size):
         inner = trie.context[trie.suffix[node]]
-        word = trie.first[node]
-        low, high = first_left[inner], first_left[inner + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if trie.first[middle] < word:
-                low = middle + 1
-            else:
-                high = middle
-        trie.context[node] = low
+        begin, end = first_left[inner], first_left[inner + 1]
+        trie.context[node] = lower_bound(trie.first, begin, end, trie.first[node])
 
 
 def forward_model(trie: SuffixTrie, probs: Array, gammas: Array, words: list[bytes]) -> NgramModel:
