@@ -238,7 +238,7 @@ HOSTILE: list[tuple[Callable[[], Any], str]] = [
     (lambda: None, "must be a table"),
     (lambda: [], "must be a table"),
     (lambda: {}, "unknown kind"),
-    (lambda: _char(kind="phone"), "known: char, word, bpe"),
+    (lambda: _char(kind="phoneme"), "known: char, word, bpe, phone"),
     (lambda: _char(kind=["char"]), "unknown kind"),
     (lambda: _char(extra=1), "must have kind, vocab"),
     (lambda: {"kind": "char"}, "must have kind, vocab"),

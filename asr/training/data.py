@@ -36,6 +36,7 @@ from asr.model import AcousticModel
 from asr.progress import progress_bar
 from asr.text import normalize
 from asr.tokens import Tokenizer, build_tokenizer
+from asr.training.warm_start import adopted_phones
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,16 @@ def load_corpus(config: ExperimentConfig) -> Corpus:
 
 
 def fit_tokenizer(config: ExperimentConfig, corpus: Corpus) -> Tokenizer:
-    """The vocabulary of the training transcripts."""
+    """The vocabulary of the training transcripts, or of the dictionary.
+
+    Raises:
+        ConfigError, DataError, ModelFileError: As `build_tokenizer` and `warm_start`.
+    """
+    adopted = adopted_phones(config)
+    if adopted is not None:
+        return adopted
     texts = (normalize(utterance.text, config.text) for utterance in corpus.train)
-    return build_tokenizer(config.tokens, texts)
+    return build_tokenizer(config.tokens, texts, lambda word: normalize(word, config.text))
 
 
 def require_usable(

@@ -13,10 +13,13 @@ from asr.experiment import ExperimentConfig
 from asr.model import AcousticModel
 from asr.recognizer import Recognizer
 from asr.shipped import resolve_model
-from asr.tokens import Tokenizer
+from asr.tokens import PhoneTokenizer, Tokenizer
 
 ADOPTED = ("text", "tokens", "features", "model")
 """Sections of the configuration that describe what a model file holds."""
+
+ELSEWHERE = frozenset({"pronunciations"})
+"""Of these settings: files of whoever trained the model, which holds their content."""
 
 HEAD = "head."
 """The only weights that belong to tokens: (vocab_size, width) and (vocab_size,)."""
@@ -38,8 +41,21 @@ def adopt_settings(config: ExperimentConfig) -> ExperimentConfig:
     for name in ADOPTED:
         own, theirs = getattr(config, name), getattr(source, name)
         said = own.model_dump(include=own.model_fields_set)
-        adopted[name] = type(own).model_validate(theirs.model_dump() | said)
+        adopted[name] = type(own).model_validate(theirs.model_dump(exclude=ELSEWHERE) | said)
     return config.model_copy(update=adopted)
+
+
+def adopted_phones(config: ExperimentConfig) -> Tokenizer | None:
+    """Phones and dictionary of the model that training starts from, where no other is named.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
+    path, tokens = config.training.start_from, config.tokens
+    if path is None or tokens.kind != "phone" or tokens.pronunciations is not None:
+        return None
+    tokenizer = _load(path).tokenizer
+    return tokenizer if isinstance(tokenizer, PhoneTokenizer) else None
 
 
 def start_from(
