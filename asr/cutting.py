@@ -172,5 +172,9 @@ def _align_each(
 
 
 def _align(recognizer: Recognizer, log_probs: np.ndarray, text: str) -> list[AlignedWord]:
-    tokens = recognizer.tokenizer.encode(normalize(text, recognizer.config.text))
-    return align_words(log_probs, tokens, recognizer.tokenizer, recognizer.frame_s)
+    normalized = normalize(text, recognizer.config.text)
+    tokens = recognizer.tokenizer.encode(normalized)
+    aligned = align_words(log_probs, tokens, recognizer.tokenizer, recognizer.frame_s)
+    # Phones alone do not say which of the words that sound alike it was.
+    words = zip(aligned, normalized.split(), strict=True)
+    return [replace(one, text=word) for one, word in words]

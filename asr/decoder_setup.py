@@ -20,15 +20,15 @@ from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Knowle
 from asr.decoding.calibration import Calibration
 from asr.decoding.grammar import read_grammar
 from asr.decoding.grammar_rules import Grammar
-from asr.decoding.lexicon import build_spelling
 from asr.errors import ConfigError, DataError, ModelFileError
 from asr.lm.binary import model_from_bytes
 from asr.lm.compact import is_compact, model_from_compact
 from asr.lm.files import read_model
 from asr.lm.ngram import NgramModel
 from asr.text import TextConfig, normalize
-from asr.tokens import Tokenizer
-from asr.word_files import parse_hotwords, read_hotwords, read_lexicon, shown_characters
+from asr.tokens import PhoneTokenizer, Pronunciation, Tokenizer
+from asr.tokens.dictionary import read_dictionary
+from asr.word_files import parse_hotwords, read_hotwords, read_lexicon, shown_writable
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ class DecodingChoice:
         lexicon, hotwords: Files; see `asr.word_files`.
         grammar: File; see `asr.decoding.grammar`.
         phrases: More hotwords, `phrase` or `phrase=weight`.
+        pronunciations: More words for a model of phones, and how they sound; a file that
+            `asr.tokens.dictionary` reads.
         settings: Values of `BeamConfig` by name.
     """
 
@@ -61,6 +63,7 @@ class DecodingChoice:
     hotwords: Path | None = None
     grammar: Path | None = None
     phrases: Sequence[str] = ()
+    pronunciations: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def of_beam(self) -> list[str]:
@@ -72,6 +75,7 @@ class DecodingChoice:
             "--hotwords": self.hotwords,
             "--hotword": self.phrases,
             "--grammar": self.grammar,
+            "--pronunciations": self.pronunciations,
             "--beam and --set": self.settings,
         }
         return [name for name, value in given.items() if value]
@@ -140,10 +144,6 @@ class DecoderSource:
     lm_data: bytes | None = None
     path: Path = Path("the model file")
 
-    def characters(self) -> list[str]:
-        """The characters that words of the model consist of."""
-        return list(build_spelling(self.tokenizer)[1])
-
     def without_settings(self) -> DecoderSource:
         """The same with the settings of the beam search by default, to find others."""
         if self.stored is None:
@@ -165,11 +165,13 @@ class BeamSetup:
     """All that a beam search is built from.
 
     Attributes:
+        tokenizer: Of the model, with the words that the user adds.
         config: Settings.
         knowledge: What counts beside the sound.
         lm_name: What to call the language model; empty without one.
     """
 
+    tokenizer: Tokenizer
     config: BeamConfig
     knowledge: Knowledge
     lm_name: str = ""
@@ -177,7 +179,9 @@ class BeamSetup:
     def describe(self) -> str:
         """One line: width, and what counts beside the sound.
 
-        >>> BeamSetup(BeamConfig(beam_width=50), Knowledge()).describe()
+        >>> from asr.tokens import CharTokenizer
+        >>> tokenizer = CharTokenizer(("<blank>", " ", "a"))
+        >>> BeamSetup(tokenizer, BeamConfig(beam_width=50), Knowledge()).describe()
         'beam search, width 50'
         """
         parts = [f"beam search, width {self.config.beam_width}"]
@@ -226,7 +230,7 @@ def choose_decoder(source: DecoderSource, choice: DecodingChoice) -> ChosenDecod
     if decodes_greedily(source.stored, choice):
         return ChosenDecoder(GreedyDecoder(source.tokenizer, source.frame_s), "greedy")
     setup = beam_setup(source, choice)
-    decoder = BeamDecoder(source.tokenizer, source.frame_s, setup.config, setup.knowledge)
+    decoder = BeamDecoder(setup.tokenizer, source.frame_s, setup.config, setup.knowledge)
     return ChosenDecoder(decoder, setup.describe())
 
 
@@ -261,19 +265,27 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     if stored is not None and _is_of_another_search(stored, choice):
         settings["calibration"] = Calibration()
     config = parse_options(BeamConfig, settings | dict(choice.settings), "the command line")
-    characters = source.characters()
     lm, lm_name = _language_model(source, choice)
     if lm is not None and config.lm_unit == "word":
-        _check_words(lm, lm_name, characters, source)
+        _check_words(lm, lm_name, source)
+    added = _added_words(source, choice)
+    tokenizer = source.tokenizer
+    if isinstance(tokenizer, PhoneTokenizer) and added:
+        tokenizer = tokenizer.with_words(added)
     hotwords: dict[str, float] = {}
     if choice.hotwords is not None:
-        hotwords = read_hotwords(choice.hotwords, source.text, characters)
-    hotwords |= parse_hotwords(choice.phrases, source.text, characters)
+        hotwords = read_hotwords(choice.hotwords, source.text, tokenizer)
+    hotwords |= parse_hotwords(choice.phrases, source.text, tokenizer)
     grammar: Grammar | None = None
     if choice.grammar is not None:
         grammar = read_grammar(choice.grammar).normalized(lambda text: normalize(text, source.text))
-    knowledge = Knowledge(lm, _lexicon(source, choice, characters), hotwords, grammar)
-    return BeamSetup(config, knowledge, lm_name)
+    lexicon = _lexicon(source, choice, tokenizer)
+    if added:
+        if lexicon is None:
+            lexicon = (source.tokenizer.words or ()) if lm is None else lm.words
+        with_added = dict.fromkeys((*lexicon, *added))
+        lexicon = [word for word in with_added if tokenizer.spellings(word)]
+    return BeamSetup(tokenizer, config, Knowledge(lm, lexicon, hotwords, grammar), lm_name)
 
 
 def _is_of_another_search(stored: StoredDecoding, choice: DecodingChoice) -> bool:
@@ -283,11 +295,11 @@ def _is_of_another_search(stored: StoredDecoding, choice: DecodingChoice) -> boo
 
 
 def _lexicon(
-    source: DecoderSource, choice: DecodingChoice, characters: Sequence[str]
+    source: DecoderSource, choice: DecodingChoice, tokenizer: Tokenizer
 ) -> Sequence[str] | None:
     if choice.lexicon is None:
         return None if source.stored is None else source.stored.lexicon
-    words, left_out = read_lexicon(choice.lexicon, source.text, characters)
+    words, left_out = read_lexicon(choice.lexicon, source.text, tokenizer)
     if left_out is not None:
         log.warning("left out of the lexicon: %s", left_out)
     return words
@@ -326,18 +338,38 @@ def _read_models(paths: Sequence[Path], mix: Sequence[float]) -> NgramModel:
     return interpolate_models(models, mix or [1 / len(models)] * len(models))
 
 
-def _check_words(
-    lm: NgramModel, name: str, characters: Sequence[str], source: DecoderSource
-) -> None:
+def _added_words(
+    source: DecoderSource, choice: DecodingChoice
+) -> dict[str, tuple[Pronunciation, ...]]:
+    """Words that the user adds, with their pronunciations."""
+    if choice.pronunciations is None:
+        return {}
+    if not isinstance(source.tokenizer, PhoneTokenizer):
+        raise ConfigError(
+            f"{source.path} spells words and needs no pronunciations",
+            hint="leave --pronunciations out; name words with --lexicon or --hotwords",
+        )
+    added = read_dictionary(choice.pronunciations, lambda word: normalize(word, source.text))
+    known = set(source.tokenizer.vocab)
+    for word, ways in added.items():
+        unknown = [phone for way in ways for phone in way if phone not in known]
+        if unknown:
+            raise DataError(
+                f"{choice.pronunciations}: the model has no phone {unknown[0]!r}, as in {word!r}",
+                hint=f"its phones are {' '.join(source.tokenizer.vocab[2:])}",
+            )
+    return added
+
+
+def _check_words(lm: NgramModel, name: str, source: DecoderSource) -> None:
     """Refuse, or warn of, a language model whose words are written otherwise (case!)."""
-    known = set(characters)
     words = [word for word in lm.words if not (word.startswith("<") and word.endswith(">"))]
-    foreign = [word for word in words if not known.issuperset(word)]
+    foreign = [word for word in words if not source.tokenizer.spellings(word)]
     if 2 * len(foreign) <= len(words):
         return
     problem = (
         f"{name}: the model can write only {len(words) - len(foreign)} of its {len(words)} words "
-        f"(not {foreign[0]!r}, say); it writes {shown_characters(characters)}"
+        f"(not {foreign[0]!r}, say); it writes {shown_writable(source.tokenizer)}"
     )
     if len(foreign) < len(words):
         log.warning("%s", problem)

@@ -68,8 +68,13 @@ def tune_model(request: TuneRequest) -> ModelTuning:
         ModelFileError: The model file cannot be used.
     """
     choice = request.choice
-    for_one_run = {"--hotwords": choice.hotwords, "--hotword": choice.phrases}
-    for option, value in {**for_one_run, "--grammar": choice.grammar}.items():
+    for_one_run = {
+        "--hotwords": choice.hotwords,
+        "--hotword": choice.phrases,
+        "--grammar": choice.grammar,
+        "--pronunciations": choice.pronunciations,
+    }
+    for option, value in for_one_run.items():
         if value:
             raise ConfigError(
                 f"{option} is not tuned: it belongs to single runs",

@@ -10,13 +10,14 @@ after a tab or alone; lines that begin with `#` are not looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from asr.errors import DataError
 from asr.files import atomic_path
 from asr.lm.counting import text_blocks
 from asr.text import TextConfig, normalize
+from asr.tokens import Tokenizer
 from asr.tokens.dictionary import (
     LEXICON_COMMENTS,
     NOT_UTF8_HINT,
@@ -51,7 +52,7 @@ def normalize_text_file(source: Path, target: Path, text: TextConfig) -> None:
 
 
 def read_lexicon(
-    path: Path, text: TextConfig, characters: Collection[str]
+    path: Path, text: TextConfig, tokenizer: Tokenizer
 ) -> tuple[list[str], str | None]:
     """The words of a lexicon, in order, each once.
 
@@ -60,7 +61,7 @@ def read_lexicon(
     Args:
         path: UTF-8 text.
         text: How the model's transcripts are normalised.
-        characters: Those that the model can write.
+        tokenizer: Of the model.
 
     Returns:
         The words, and what was left out because the model cannot write it, with the first one's
@@ -71,11 +72,10 @@ def read_lexicon(
     """
     words: dict[str, None] = {}
     unwritable: list[tuple[int, str]] = []
-    known = set(characters)
     for number, line in numbered_lines(path, LEXICON_COMMENTS):
         word = without_variant(line.split()[0])
         parts = normalize(word, text).split()
-        if parts and known.issuperset("".join(parts)):
+        if parts and all(map(tokenizer.spellings, parts)):
             words.update(dict.fromkeys(parts))
         else:
             unwritable.append((number, word))
@@ -87,19 +87,18 @@ def read_lexicon(
     if not words:
         raise DataError(
             left_out or f"{path} holds no word",
-            hint="give one word a line, in characters of the model's transcripts: "
-            + shown_characters(known),
+            hint=f"give one word a line, in what the model writes: {shown_writable(tokenizer)}",
         )
     return list(words), left_out
 
 
-def read_hotwords(path: Path, text: TextConfig, characters: Collection[str]) -> dict[str, float]:
+def read_hotwords(path: Path, text: TextConfig, tokenizer: Tokenizer) -> dict[str, float]:
     """Phrases of a file, normalised, with their weights (natural log).
 
     Args:
         path: UTF-8 text.
         text: How the model's transcripts are normalised.
-        characters: Those that the model can write.
+        tokenizer: Of the model.
 
     Raises:
         DataError: The file cannot be read or holds no phrase; or, with its line, a phrase is there
@@ -109,7 +108,7 @@ def read_hotwords(path: Path, text: TextConfig, characters: Collection[str]) -> 
     for number, line in numbered_lines(path, ("#",)):
         where = f"{path}, line {number}"
         raw, tab, weight = line.rpartition("\t")
-        phrase = _phrase(raw if tab else line, text, characters, where)
+        phrase = _phrase(raw if tab else line, text, tokenizer, where)
         if phrase in weights:
             raise DataError(f"{where}: the phrase {phrase!r} is there twice")
         weights[phrase] = _weight(weight, where) if tab else HOTWORD_WEIGHT
@@ -121,7 +120,7 @@ def read_hotwords(path: Path, text: TextConfig, characters: Collection[str]) -> 
 
 
 def parse_hotwords(
-    assignments: Sequence[str], text: TextConfig, characters: Collection[str]
+    assignments: Sequence[str], text: TextConfig, tokenizer: Tokenizer
 ) -> dict[str, float]:
     """Phrases of a command line, `phrase` or `phrase=weight`; of the same one the last counts.
 
@@ -132,29 +131,38 @@ def parse_hotwords(
     for assignment in assignments:
         where = f"the hotword {assignment!r}"
         raw, equals, weight = assignment.rpartition("=")
-        phrase = _phrase(raw if equals else assignment, text, characters, where)
+        phrase = _phrase(raw if equals else assignment, text, tokenizer, where)
         weights[phrase] = _weight(weight, where) if equals else HOTWORD_WEIGHT
     return weights
 
 
-def shown_characters(characters: Collection[str]) -> str:
-    """Some of the characters, for people: the first forty in order."""
-    ordered = sorted(characters)
+def shown_writable(tokenizer: Tokenizer) -> str:
+    """What words a model can write, for people: its first forty characters, or its dictionary."""
+    if tokenizer.words is not None:
+        return f"the {len(tokenizer.words)} words of its dictionary"
+    ordered = _characters(tokenizer)
     return "".join(ordered[:40]) + ("…" if len(ordered) > 40 else "")
 
 
-def _phrase(raw: str, text: TextConfig, characters: Collection[str], where: str) -> str:
+def _characters(tokenizer: Tokenizer) -> list[str]:
+    return sorted(set("".join(tokenizer.texts)) - {" "})
+
+
+def _phrase(raw: str, text: TextConfig, tokenizer: Tokenizer, where: str) -> str:
     phrase = normalize(raw, text)
-    unknown = sorted(set(phrase) - set(characters) - {" "})
-    if not phrase or unknown:
-        reason = (
-            f"the model writes no {', '.join(map(repr, unknown))}" if unknown else "it is empty"
-        )
-        raise DataError(
-            f"{where}: {raw.strip()!r} cannot be recognised: {reason}",
-            hint=f"spell it out in characters of the model: {shown_characters(characters)}",
-        )
-    return phrase
+    unwritable = [word for word in phrase.split() if not tokenizer.spellings(word)]
+    if phrase and not unwritable:
+        return phrase
+    reason = "it is empty"
+    if tokenizer.words is None and unwritable:
+        unknown = sorted(set("".join(unwritable)) - set(_characters(tokenizer)))
+        reason = f"the model writes no {', '.join(map(repr, unknown))}"
+    elif unwritable:
+        reason = f"the model has no pronunciation of {', '.join(map(repr, unwritable))}"
+    raise DataError(
+        f"{where}: {raw.strip()!r} cannot be recognised: {reason}",
+        hint=f"say it in what the model writes: {shown_writable(tokenizer)}",
+    )
 
 
 def _weight(text: str, where: str) -> float:

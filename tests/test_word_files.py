@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from asr.errors import DataError
 from asr.text import TextConfig
+from asr.tokens import BLANK_TOKEN, CharTokenizer
 from asr.word_files import (
     HOTWORD_WEIGHT,
     normalize_text_file,
@@ -21,7 +22,7 @@ from asr.word_files import (
 )
 
 LOWER, LETTERS = TextConfig(profile="lower"), TextConfig(profile="letters")
-ASCII = "abcdefghijklmnopqrstuvwxyz'"
+ASCII = CharTokenizer((BLANK_TOKEN, " ", *"abcdefghijklmnopqrstuvwxyz'"))
 
 
 def written(path: Path, text: str | bytes) -> Path:
@@ -57,7 +58,7 @@ def test_words_that_the_model_cannot_write_are_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("# nothing\n\n", "l holds no word; give one word a line, in characters of"),
+        ("# nothing\n\n", "l holds no word; give one word a line, in what the model writes"),
         ("\n北京\n", "l, line 2: the model cannot write the word '北京'"),
         (b"one\ntw\xf6\n", "l, line 2: not UTF-8"),
     ],
@@ -137,4 +138,4 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
                 continue
             words = found[0] if isinstance(found, tuple) else list(found)
             assert words
-            assert all(set(word) <= set(ASCII + " ") for word in words)
+            assert all(set(word) <= set(ASCII.texts) for word in words)

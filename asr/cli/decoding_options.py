@@ -70,6 +70,13 @@ class DecodingOptions:
             "possible with --set off_grammar_score=-5.",
         ),
     ] = None
+    pronunciations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="More words for a model of phones, each with its phones; see `asr pronounce`.",
+        ),
+    ] = None
     beam: Annotated[
         int | None, typer.Option(metavar="N", help="Prefixes that the beam search keeps.")
     ] = None
@@ -105,6 +112,7 @@ class DecodingOptions:
             hotwords=self.hotwords,
             grammar=self.grammar,
             phrases=self.hotword,
+            pronunciations=self.pronunciations,
             settings=settings,
         )
 

@@ -66,8 +66,8 @@ class BeamDecoder:
             raise ConfigError(f"frame_s must be a positive number of seconds, got {frame_s}")
         config = config or BeamConfig()
         pruning = Pruning(config.beam_width, config.beam_threshold, config.token_threshold)
-        fusion, start = build_fusion(tokenizer, config, knowledge or Knowledge())
-        script = Script(tokenizer, frame_s, fusion.spelling, config.calibration)
+        fusion, start, writer = build_fusion(tokenizer, config, knowledge or Knowledge())
+        script = Script(writer, frame_s, fusion.spelling, config.calibration)
         self._search = Search(script, pruning, fusion, start, config.num_best)
         self._num_threads = config.num_threads or os.cpu_count() or 1
         # One for each thread that decodes; to append and to pop are atomic.
@@ -85,8 +85,7 @@ class BeamDecoder:
         self, log_probs: LogProbs, lengths: Sequence[int] | npt.NDArray[np.integer[Any]]
     ) -> list[list[Hypothesis]]:
         """Decode a padded batch in parallel threads; see `Decoder.decode_batch`."""
-        vocab_size = len(self._search.script.tokenizer.vocab)
-        counts = check_batch(log_probs, lengths, vocab_size)
+        counts = check_batch(log_probs, lengths, self._search.vocab_size)
         alone = [one[:count] for one, count in zip(log_probs, counts, strict=True)]
         return self.decode_list(alone)
 
@@ -112,7 +111,7 @@ class BeamDecoder:
         """Decode utterances one after the other: in one go if that is possible."""
         search = self._search
         for one in group:
-            check_log_probs(one, len(search.script.tokenizer.vocab))
+            check_log_probs(one, search.vocab_size)
         try:
             workspace = self._spare.pop()
         except IndexError:

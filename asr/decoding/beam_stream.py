@@ -56,7 +56,7 @@ class BeamStream:
         """
         if self._is_finished:
             raise DataError("the stream is finished", hint="begin another with decoder.stream()")
-        check_log_probs(log_probs, len(self._search.script.tokenizer.vocab))
+        check_log_probs(log_probs, self._search.vocab_size)
         for first in range(0, len(log_probs), CHUNK_FRAMES):
             chunk = log_probs[first : first + CHUNK_FRAMES]
             self._accept(np.ascontiguousarray(chunk, dtype=np.float64))

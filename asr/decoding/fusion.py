@@ -61,14 +61,16 @@ class LexiconTables(NamedTuple):
 
     Fields:
         trie: Its root stands between words.
-        word: (num_nodes,) int32, id in the language model of the word that ends in each node, or
-            NOT_IN_LM, or NOT_A_WORD.
+        first_word: (num_nodes + 1,) int32; the words that end in node i are words[first_word[i]:
+            first_word[i + 1]], several where they sound alike.
+        words: (num_words,) int32, ids in the language model, or NOT_IN_LM.
         look_ahead: (num_nodes + 1,) float64; what an open word costs at node i stands at i + 1, an
             unknown word's cost at 0.
     """
 
     trie: Trie
-    word: Array
+    first_word: Array
+    words: Array
     look_ahead: Array
 
 
@@ -135,7 +137,8 @@ def is_word(fusion: Fusion, lexicon_node: int) -> bool:
     """Whether a word may end here: none is open, or what is open is one."""
     if not fusion.is_closed or lexicon_node == BETWEEN_WORDS:
         return True
-    return lexicon_node > 0 and fusion.lexicon.word[lexicon_node] != NOT_A_WORD
+    first = fusion.lexicon.first_word
+    return lexicon_node > 0 and first[lexicon_node] < first[lexicon_node + 1]
 
 
 @inner
@@ -194,6 +197,25 @@ def _ask_lm(fusion: Fusion, target: Any, word: int) -> None:
 
 
 @inner
+def _word_at(fusion: Fusion, node: int, lm_state: int) -> int:
+    """Id of the word that ends in a node; of several that sound alike the likeliest one here."""
+    best: int = int64(NOT_A_WORD)
+    if node < 0:
+        return best
+    begin, end = fusion.lexicon.first_word[node], fusion.lexicon.first_word[node + 1]
+    if begin < end:
+        best = int64(fusion.lexicon.words[begin])
+    if end - begin > 1:
+        best_log_prob, _ = advance(fusion.ngrams, lm_state, best)
+        for place in range(begin + 1, end):
+            word = int64(fusion.lexicon.words[place])
+            log_prob, _ = advance(fusion.ngrams, lm_state, word)
+            if log_prob > best_log_prob:
+                best, best_log_prob = word, log_prob
+    return best
+
+
+@inner
 def close_word(fusion: Fusion, target: Any) -> bool:
     """End the open word, if one is, and charge it; False where that is impossible."""
     node = int64(target.lexicon_node)
@@ -201,7 +223,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
         return True
     if not is_word(fusion, node) or not _follow_grammar(fusion, target, BOUNDARY):
         return False
-    word = int64(NOT_A_WORD) if node < 0 else int64(fusion.lexicon.word[node])
+    word = _word_at(fusion, node, int64(target.lm_state))
     target.lm_score += fusion.word_bonus
     if word < 0 and (word == NOT_A_WORD or fusion.lm_unit == WORD_LM):
         target.lm_score += fusion.unknown_score

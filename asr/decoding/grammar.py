@@ -23,7 +23,7 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from asr.decoding.automaton import AutomatonTables, Budget, Network, minimal_dfa, spell_out
@@ -41,6 +41,7 @@ from asr.decoding.grammar_rules import (
     in_order,
     leaves,
 )
+from asr.decoding.lexicon import itself
 from asr.errors import DataError
 
 MAX_BYTES = 4_000_000
@@ -104,7 +105,10 @@ def parse_grammar(text: str, source: str = "grammar") -> Grammar:
 
 
 def compile_grammar(
-    grammar: Grammar, labels: Mapping[str, int], boundary: int = 0
+    grammar: Grammar,
+    labels: Mapping[str, int],
+    boundary: int = 0,
+    spellings: Callable[[str], Sequence[str]] = itself,
 ) -> AutomatonTables:
     """The automaton that reads the sentences of a grammar, character by character.
 
@@ -116,22 +120,27 @@ def compile_grammar(
         grammar: As read.
         labels: Of each character that tokens have, as `lexicon.build_spelling` numbers them.
         boundary: The label between words; none of `labels`.
+        spellings: Of a word; see `Tokenizer.spellings`.
 
     Raises:
-        DataError: A word holds a character without a label; no sentence can be said, or none but
-            the empty one; or the automaton becomes larger than `automaton.MAX_STATES` or takes more
-            work than `automaton.MAX_STEPS`.
+        DataError: A word cannot be spelled; no sentence can be said, or none but the empty one;
+            or the automaton becomes larger than `automaton.MAX_STATES` or takes more work than
+            `automaton.MAX_STEPS`.
     """
     first_use: dict[str, Terminal] = {}
     for word in grammar.used_words():
         if word.text not in first_use or word.line < first_use[word.text].line:
             first_use[word.text] = word
-    words = sorted(first_use)
-    spellings = [_spell(first_use[word], labels, grammar.source) for word in words]
+    spelled = {
+        text: _spell(word, spellings(text), labels, grammar.source)
+        for text, word in sorted(first_use.items())
+    }
+    paths = sorted(set().union(*spelled.values()))
+    place = {path: symbol for symbol, path in enumerate(paths)}
+    symbols = {text: [place[path] for path in found] for text, found in spelled.items()}
     budget = Budget(grammar.source)
     network = Network(budget)
     start, end = network.add_state(), network.add_state()
-    symbols = {word: symbol for symbol, word in enumerate(words)}
     _connect(grammar, symbols, network, start, end)
     dfa = minimal_dfa(network, start, end)
     if not dfa.arcs[0]:
@@ -141,23 +150,31 @@ def compile_grammar(
             f"{grammar.source}, line {line}: {only} can be said; expected one with a word",
             hint="look for <NULL>, <VOID>, recursion without an end, and words without letters",
         )
-    return spell_out(dfa, spellings, boundary, budget)
+    return spell_out(dfa, paths, boundary, budget)
 
 
-def _spell(word: Terminal, labels: Mapping[str, int], source: str) -> list[int]:
-    unknown = sorted(set(word.text) - labels.keys())
+def _spell(
+    word: Terminal, spellings: Sequence[str], labels: Mapping[str, int], source: str
+) -> list[tuple[int, ...]]:
+    """The labels of a word, one sequence for each of its spellings."""
+    if not spellings:
+        raise DataError(
+            f"{source}, line {word.line}: the model has no pronunciation of the word "
+            f"{shortened(word.text)!r}"
+        )
+    unknown = sorted(set("".join(spellings)) - labels.keys())
     if unknown:
         raise DataError(
             f"{source}, line {word.line}: the word {shortened(word.text)!r} has characters that "
             f"the model's tokens lack: {', '.join(map(repr, unknown[:10]))}",
             hint="write it as the model's transcripts are written: same case, no punctuation",
         )
-    return [labels[character] for character in word.text]
+    return [tuple(labels[character] for character in spelling) for spelling in spellings]
 
 
 def _connect(
     grammar: Grammar,
-    symbols: Mapping[str, int],
+    symbols: Mapping[str, Sequence[int]],
     network: Network,
     start: int,
     end: int,
@@ -177,7 +194,7 @@ def _connect(
         network.budget.spend(1)
         match part:
             case Terminal(text):
-                network.arcs[source].append((symbols[text], target))
+                network.arcs[source] += [(symbol, target) for symbol in symbols[text]]
             case Reference(name):
                 if (name, target) not in entries:
                     entries[name, target] = network.add_state()

@@ -12,34 +12,47 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, product
 
 import numpy as np
 
 from asr.decoding.fusion import BOUNDARY, HotwordTables, Trie
-from asr.decoding.lexicon import build_trie
+from asr.decoding.lexicon import build_trie, itself
 from asr.errors import DataError
 
+MAX_WAYS = 64
+"""Of pronouncing one phrase."""
 
-def build_hotwords(hotwords: Mapping[str, float], labels: Mapping[str, int]) -> HotwordTables:
+
+def build_hotwords(
+    hotwords: Mapping[str, float],
+    labels: Mapping[str, int],
+    spellings: Callable[[str], Sequence[str]] = itself,
+) -> HotwordTables:
     """The automaton of some phrases.
 
     Args:
-        hotwords: Bonus of each phrase, natural log; negative to disfavour it.
+        hotwords: Bonus of each phrase, natural log; negative to disfavour it. Of phrases that sound
+            alike the highest counts.
         labels: Of each character that tokens have.
+        spellings: Of a word; see `Tokenizer.spellings`.
 
     Raises:
-        DataError: A phrase is empty, twice there, or holds a character that no token has; or a
-            bonus is not a finite number.
+        DataError: A phrase is empty, twice there, or cannot be spelled; or a bonus is not a finite
+            number.
     """
     weights: dict[tuple[int, ...], float] = {}
+    seen: set[tuple[str, ...]] = set()
     for phrase, weight in hotwords.items():
-        path = _path(phrase, labels)
-        if path in weights:
-            raise DataError(f"the hotword {' '.join(phrase.split())!r} is there twice")
+        words = tuple(phrase.split())
+        if words in seen:
+            raise DataError(f"the hotword {' '.join(words)!r} is there twice")
+        seen.add(words)
         if not math.isfinite(weight):
             raise DataError(f"the bonus of the hotword {phrase!r} must be finite, got {weight}")
-        weights[path] = float(weight)
+        for path in _paths(phrase, labels, spellings):
+            weights[path] = max(float(weight), weights.get(path, -math.inf))
     paths = sorted(weights)
     trie, parent, ends = build_trie(paths)
     bonus, partial = np.zeros(len(parent)), np.zeros(len(parent))
@@ -55,21 +68,30 @@ def build_hotwords(hotwords: Mapping[str, float], labels: Mapping[str, int]) -> 
     return HotwordTables(trie, np.array(fail, np.int32), bonus, partial)
 
 
-def _path(phrase: str, labels: Mapping[str, int]) -> tuple[int, ...]:
+def _paths(
+    phrase: str, labels: Mapping[str, int], spellings: Callable[[str], Sequence[str]]
+) -> Iterator[tuple[int, ...]]:
+    """The labels of a phrase, in each way to spell it but no more than MAX_WAYS."""
     words = phrase.split()
     if not words:
         raise DataError(f"a hotword must hold a word, got {phrase!r}")
-    unknown = sorted(set("".join(words)) - labels.keys())
-    if unknown:
-        raise DataError(
-            f"the hotword {phrase!r} has characters that the model's tokens lack: "
-            f"{', '.join(map(repr, unknown))}",
-            hint="write it as the model's transcripts are written: same case, no punctuation",
-        )
-    path = [BOUNDARY]
+    ways = []
     for word in words:
-        path += [*(labels[character] for character in word), BOUNDARY]
-    return tuple(path)
+        ways.append(spellings(word))
+        if not ways[-1]:
+            raise DataError(f"the hotword {phrase!r} has no pronunciation of {word!r}")
+        unknown = sorted(set(ways[-1][0]) - labels.keys())
+        if unknown:
+            raise DataError(
+                f"the hotword {phrase!r} has characters that the model's tokens lack: "
+                f"{', '.join(map(repr, unknown))}",
+                hint="write it as the model's transcripts are written: same case, no punctuation",
+            )
+    for way in islice(product(*ways), MAX_WAYS):
+        path = [BOUNDARY]
+        for spelling in way:
+            path += [*(labels[character] for character in spelling), BOUNDARY]
+        yield tuple(path)
 
 
 def _fail_links(trie: Trie, parent: list[int]) -> list[int]:

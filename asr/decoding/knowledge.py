@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,9 @@ from asr.decoding.fusion import (
 )
 from asr.decoding.grammar import compile_grammar
 from asr.decoding.grammar_rules import Grammar
+from asr.decoding.homophones import Writer
 from asr.decoding.hotwords import build_hotwords
-from asr.decoding.lexicon import build_lexicon, build_spelling, spell
+from asr.decoding.lexicon import Entry, build_lexicon, build_spelling, itself
 from asr.decoding.options import BeamConfig
 from asr.decoding.search_state import Start
 from asr.errors import ConfigError, DataError
@@ -52,32 +54,45 @@ class Knowledge:
     grammar: Grammar | None = None
 
 
-def build_fusion(
-    tokenizer: Tokenizer, config: BeamConfig, knowledge: Knowledge
-) -> tuple[Fusion, Start]:
-    """All tables, and what is known of the empty prefix; see `BeamDecoder`.
+class Built(NamedTuple):
+    """What a search is made of.
+
+    Fields:
+        fusion: All tables.
+        start: What is known of the empty prefix.
+        writer: From tokens to written words.
+    """
+
+    fusion: Fusion
+    start: Start
+    writer: Writer
+
+
+def build_fusion(tokenizer: Tokenizer, config: BeamConfig, knowledge: Knowledge) -> Built:
+    """Turn what is known into tables; see `BeamDecoder`.
 
     Raises:
         ConfigError, DataError: As `BeamDecoder`.
     """
-    lm, lexicon, hotwords = knowledge.lm, knowledge.lexicon, knowledge.hotwords
+    lm, hotwords, grammar = knowledge.lm, knowledge.hotwords, knowledge.grammar
     spelling, labels = build_spelling(tokenizer)
     unit = NO_LM if lm is None else {"word": WORD_LM, "token": TOKEN_LM}[config.lm_unit]
-    words = _words(lm if unit == WORD_LM else None, lexicon, labels)
+    word_lm = lm if unit == WORD_LM else None
+    words = _words(tokenizer, word_lm, knowledge)
     if config.vocabulary == "closed" and not words:
         raise ConfigError(
             "a closed vocabulary needs words", hint="give a lexicon or a language model of words"
         )
     _check_hotwords(hotwords, words if config.vocabulary == "closed" else None)
-    has_words = lexicon is not None or unit == WORD_LM
+    has_words = knowledge.lexicon is not None or unit == WORD_LM or tokenizer.words is not None
     unknown_score = config.unknown_score if has_words else 0.0
-    scores = _unigram_scores(words, lm if unit == WORD_LM else None, config)
-    unknown = _unigram_score(NOT_IN_LM, lm if unit == WORD_LM else None, config)
+    unknown = _unigram_score(NOT_IN_LM, word_lm, config)
     if unit != WORD_LM:
         unknown += unknown_score
     word_bonus = config.word_bonus if lm is not None else 0.0
-    automaton = build_hotwords(hotwords, labels)
-    grammar = knowledge.grammar
+    spellings = itself if tokenizer.words is None else tokenizer.spellings
+    automaton = build_hotwords(hotwords, labels, spellings)
+    entries = _entries(tokenizer, _unigram_scores(words, word_lm, config), words, grammar)
     fusion = Fusion(
         is_active=unit != NO_LM or has_words or bool(hotwords) or grammar is not None,
         has_grammar=grammar is not None,
@@ -92,29 +107,34 @@ def build_fusion(
         eos_id=lm.eos_id if lm is not None else -1,
         token_ids=_token_ids(tokenizer, lm if unit == TOKEN_LM else None),
         spelling=spelling,
-        lexicon=build_lexicon(words, labels, scores, unknown, word_bonus),
+        lexicon=build_lexicon(entries, labels, unknown, word_bonus),
         hotwords=automaton,
-        grammar=_any_text() if grammar is None else compile_grammar(grammar, labels, BOUNDARY),
+        grammar=_any_text()
+        if grammar is None
+        else compile_grammar(grammar, labels, BOUNDARY, spellings),
         ngrams=lm.tables if lm is not None else empty_tables(),
     )
     hot_node = max(0, find_label(automaton.trie, 0, BOUNDARY))
-    return fusion, Start(lm.start_state if lm is not None else 0, hot_node)
+    start = Start(lm.start_state if lm is not None else 0, hot_node)
+    return Built(fusion, start, Writer(tokenizer, entries, word_lm))
 
 
-def _words(
-    lm: NgramModel | None, lexicon: Sequence[str] | None, labels: Mapping[str, int]
-) -> dict[str, int]:
-    """Words that the lexicon trie holds, each with its id in the language model."""
+def _words(tokenizer: Tokenizer, lm: NgramModel | None, knowledge: Knowledge) -> dict[str, int]:
+    """Words that the lexicon trie holds, each with its id in the language model `lm` of words."""
+    lexicon = knowledge.lexicon
+    if lexicon is None and lm is None and tokenizer.words is not None:
+        lexicon = tokenizer.words
+        if knowledge.grammar is not None:
+            lexicon = sorted(filter(tokenizer.spellings, knowledge.grammar.words()))
     if lexicon is None:
         words = {} if lm is None else _words_of(lm)
-        if words and not spell(words, labels):
+        if words and not any(map(tokenizer.spellings, words)):
             raise DataError(
                 "the model's tokens can spell no word of the language model",
                 hint="it must be built from text written like the model's transcripts (case!)",
             )
         return words
-    known = labels.keys()
-    bad = [word for word in lexicon if not word or not known >= set(word)]
+    bad = [word for word in lexicon if not tokenizer.spellings(word)]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise DataError(
@@ -130,6 +150,32 @@ def _words(
             hint="both must be written like the model's transcripts",
         )
     return words
+
+
+def _entries(
+    tokenizer: Tokenizer,
+    scores: Mapping[str, float],
+    words: Mapping[str, int],
+    grammar: Grammar | None,
+) -> dict[str, tuple[Entry, ...]]:
+    """The words of each spelling, among which the search chooses.
+
+    Where words sound alike, those of the grammar come before all others, and those of the language
+    model before those that it does not have; without it there is nothing to choose by, and the
+    first of the dictionary is taken.
+    """
+    found: dict[str, tuple[Entry, ...]] = {}
+    allowed = frozenset() if grammar is None else grammar.words()
+    for spelling in {spelling for word in words for spelling in tokenizer.spellings(word)}:
+        entries = [
+            Entry(text, words[text], scores[text])
+            for text in tokenizer.readings(spelling)
+            if text in words
+        ]
+        entries = [one for one in entries if one.text in allowed] or entries
+        known = tuple(one for one in entries if one.word != NOT_IN_LM)
+        found[spelling] = known or (entries[0],)
+    return found
 
 
 def _words_of(lm: NgramModel) -> dict[str, int]:

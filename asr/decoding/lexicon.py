@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding.fusion import NOT_A_WORD, LexiconTables, Spelling, Trie
+from asr.decoding.fusion import LexiconTables, Spelling, Trie
 from asr.tokens import Tokenizer
 
 Array = npt.NDArray[Any]
 
 
-def build_spelling(tokenizer: Tokenizer) -> tuple[Spelling, dict[str, int]]:
-    """What text each token adds, and the label of each character, from 1 on.
+def itself(word: str) -> tuple[str, ...]:
+    """How words are spelled whose tokens are written text; see `Tokenizer.spellings`."""
+    return (word,)
 
-    The tokenizer is asked by its `word_spans` alone, so any kind of vocabulary will do: a token
-    closes the word before it if a token with text, followed by it, is a word of its own. Where
-    all of them do so, as in a vocabulary of words, each token is a whole word.
-    """
-    vocab_size = len(tokenizer.vocab)
-    texts = ["", *(_text(tokenizer, token) for token in range(1, vocab_size))]
-    with_text = next((token for token, text in enumerate(texts) if text), 0)
-    closes = [False] * vocab_size
-    for token in range(1, vocab_size):
-        spans = tokenizer.word_spans([with_text, token]) if with_text else []
-        closes[token] = bool(spans) and spans[0][2] == 1
-    labels = {character: 1 + i for i, character in enumerate(sorted(set().union(*texts)))}
-    first = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-    closes_before = np.array(closes)
+
+def build_spelling(tokenizer: Tokenizer) -> tuple[Spelling, dict[str, int]]:
+    """What each token spells, and the label of each character, from 1 on."""
+    texts = tokenizer.texts
+    characters = [text.replace(" ", "") for text in texts]
+    labels = {character: 1 + i for i, character in enumerate(sorted(set().union(*characters)))}
     return (
         Spelling(
-            closes_before=closes_before,
-            closes_after=np.full(vocab_size, closes_before[1:].all()),
-            first=first,
-            labels=np.array([labels[c] for text in texts for c in text], np.int32),
+            closes_before=np.array([text.startswith(" ") for text in texts]),
+            closes_after=np.array([len(text) > 1 and text.endswith(" ") for text in texts]),
+            first=np.cumsum([0, *map(len, characters)], dtype=np.int32),
+            labels=np.array([labels[c] for text in characters for c in text], np.int32),
         ),
         labels,
     )
@@ -72,49 +65,53 @@ def build_trie(paths: Sequence[Sequence[int]]) -> tuple[Trie, Array, Array]:
     return Trie(first_child, np.concatenate(labels)), parent, node_of_path
 
 
+class Entry(NamedTuple):
+    """A word of the lexicon.
+
+    Fields:
+        text: As it is written.
+        word: Id in the language model, or NOT_IN_LM.
+        score: What it costs as a unigram, weighted.
+    """
+
+    text: str
+    word: int
+    score: float
+
+
 def build_lexicon(
-    words: Mapping[str, int],
+    entries: Mapping[str, Sequence[Entry]],
     labels: Mapping[str, int],
-    scores: Mapping[str, float],
     unknown_look_ahead: float,
     open_bonus: float,
 ) -> LexiconTables:
-    """The trie of those words that can be spelled.
+    """The trie of words.
 
     Args:
-        words: Id in the language model, or NOT_IN_LM, of each word.
+        entries: The words of each spelling; several only if the language model has them.
         labels: Of each character that tokens have.
-        scores: What each word costs as a unigram, weighted; look-ahead is the best below a node.
-        unknown_look_ahead: What an unknown word costs while open.
+        unknown_look_ahead: What an unknown word costs while open; look-ahead of the others is the
+            best score below a node.
         open_bonus: Added to the look-ahead of every open word.
     """
-    spelled = sorted((path, word) for path, word in spell(words, labels) if path)
+    spelled = sorted(
+        (tuple(labels[character] for character in spelling), spelling) for spelling in entries
+    )
     trie, parent, ends = build_trie([path for path, _ in spelled])
     num_nodes = len(parent)
-    word = np.full(num_nodes, NOT_A_WORD, np.int32)
-    word[ends] = [words[text] for _, text in spelled]
-    best = np.full(num_nodes, -np.inf)
-    best[ends] = [scores[text] for _, text in spelled]
+    counts, best = np.zeros(num_nodes, np.int32), np.full(num_nodes, -np.inf)
+    counts[ends] = [len(entries[spelling]) for _, spelling in spelled]
+    best[ends] = [max(one.score for one in entries[spelling]) for _, spelling in spelled]
     for node in range(num_nodes - 1, 0, -1):
         best[parent[node]] = max(best[parent[node]], best[node])
     best[0] = -open_bonus  # between words nothing is open
-    look_ahead = np.concatenate(([unknown_look_ahead], best)) + open_bonus
-    return LexiconTables(trie, word, look_ahead)
-
-
-def spell(words: Iterable[str], labels: Mapping[str, int]) -> list[tuple[tuple[int, ...], str]]:
-    """Labels of the words whose characters all have one."""
-    known = labels.keys()
-    return [
-        (tuple(labels[character] for character in word), word)
-        for word in words
-        if known >= set(word)
-    ]
-
-
-def _text(tokenizer: Tokenizer, token: int) -> str:
-    spans = tokenizer.word_spans([token])
-    return spans[0][0] if spans else ""
+    by_node = sorted(zip(ends.tolist(), (spelling for _, spelling in spelled), strict=True))
+    return LexiconTables(
+        trie=trie,
+        first_word=np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
+        words=np.array([one.word for _, name in by_node for one in entries[name]], np.int32),
+        look_ahead=np.concatenate(([unknown_look_ahead], best)) + open_bonus,
+    )
 
 
 def _shared_lengths(paths: Sequence[Sequence[int]]) -> Array:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from asr.decoding.calibration import Calibration
 from asr.decoding.confidence import word_features, word_posteriors
 from asr.decoding.fusion import Fusion, Spelling
+from asr.decoding.homophones import Writer
 from asr.decoding.search import Pruning
 from asr.decoding.search_state import (
     Arena,
@@ -24,7 +25,6 @@ from asr.decoding.search_state import (
 )
 from asr.decoding.types import Hypothesis, Word
 from asr.lm.compiled import compiled
-from asr.tokens import Tokenizer
 
 Array = npt.NDArray[Any]
 
@@ -43,11 +43,11 @@ class Script:
 
     Attributes:
         frame_s: Seconds from one frame to the next.
-        spelling: Of the tokens of `tokenizer`.
+        spelling: Of the tokens.
         calibration: From what is known of a word to its confidence.
     """
 
-    tokenizer: Tokenizer
+    writer: Writer
     frame_s: float
     spelling: Spelling
     calibration: Calibration
@@ -63,9 +63,14 @@ class Search:
     start: Start
     num_best: int
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, with the blank."""
+        return len(self.script.writer.tokenizer.vocab)
+
     def new_workspace(self) -> Workspace:
         """Room for one utterance."""
-        return new_workspace(self.pruning.beam_width, len(self.script.tokenizer.vocab))
+        return new_workspace(self.pruning.beam_width, self.vocab_size)
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ def _read(script: Script, beam: FinalBeam, place: int) -> tuple[Path, Array]:
     posteriors = posteriors_of(beam.arena, beam.entries, order, place, script.spelling)
     tokens, starts, ends = trace(beam.arena, entry, len(beam.entropies))
     token_list = tokens.tolist()
-    spans = script.tokenizer.word_spans(token_list)
+    spans = script.writer.word_spans(token_list)
     bounds = np.array([span[1:] for span in spans], np.int64).reshape(-1, 2)
     features = word_features(posteriors, beam.entropies, starts, ends, bounds)
     scores = float(entry["total"]), float(entry["partial"])

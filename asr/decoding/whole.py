@@ -189,7 +189,7 @@ def _path(script: Script, found: Found, index: int) -> Path:
         tokens,
         found.starts[here].tolist(),
         found.ends[here].tolist(),
-        script.tokenizer.word_spans(tokens),
+        script.writer.word_spans(tokens),
         float(found.totals[index]),
         float(found.partials[index]),
     )

@@ -121,7 +121,7 @@ def build_token_lm(
     Raises:
         DataError: The model lacks tokens and has no `<unk>`, or lacks all of them.
     """
-    fusion, start = build_fusion(tokenizer, BeamConfig(lm_unit="token"), Knowledge(lm=lm))
+    fusion, start, _ = build_fusion(tokenizer, BeamConfig(lm_unit="token"), Knowledge(lm=lm))
     tables, spelling = lm.tables, fusion.spelling
     num_inner, num_words = tables.backoff.size, int(tables.first_child[1]) - 1
     num_children = np.diff(tables.first_child)

@@ -1,0 +1,186 @@
+"""The beam search over phones against scoring every sequence of them by its words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from beam_reference import model_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_beam import EXACT, FRAME_S, random_log_probs
+
+from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder, Knowledge
+from asr.decoding.grammar import parse_grammar
+from asr.errors import DataError
+from asr.lm.ngram import NgramModel
+from asr.tokens import PhoneTokenizer
+
+# `to`, `two` and `too` sound alike, `red` like one way to say `read`; no model knows `too`.
+SOUNDS = {
+    "to": [("t", "u")],
+    "two": [("t", "u")],
+    "too": [("t", "u")],
+    "read": [("i", "t"), ("u",)],
+    "red": [("u",)],
+    "tea": [("t", "i")],
+}
+PHONES = PhoneTokenizer(("i", "t", "u"), SOUNDS)
+ARPA = """\\data\\
+ngram 1=8
+ngram 2=4
+
+\\1-grams:
+-1.6\t<unk>\t0
+0\t<s>\t-0.3
+-0.9\t</s>\t0
+-0.6\tto\t-0.2
+-0.9\ttwo\t-0.1
+-1.0\tread\t-0.3
+-1.1\tred\t0
+-0.8\ttea\t-0.2
+
+\\2-grams:
+-0.1\ttea two
+-0.2\tread two
+-0.1\tto read
+-0.7\t<s> red
+
+\\end\\
+"""
+WEIGHTED = EXACT.model_copy(
+    update={"lm_weight": 0.7, "word_bonus": 0.4, "unknown_score": -1.5, "unknown_letter_score": -1}
+)
+CLOSED = WEIGHTED.model_copy(update={"vocabulary": "closed"})
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> NgramModel:
+    return model_of(tmp_path_factory.mktemp("lm"), ARPA)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A search, and the words that it can choose from."""
+
+    config: BeamConfig
+    has_lm: bool
+    lexicon: tuple[str, ...] | None
+    words: tuple[str, ...]
+
+
+CASES = {
+    "dictionary alone": Case(CLOSED, False, None, tuple(SOUNDS)),
+    "dictionary alone, open": Case(WEIGHTED, False, None, tuple(SOUNDS)),
+    "own lexicon": Case(CLOSED, False, ("two", "tea", "red"), ("two", "tea", "red")),
+    "model": Case(CLOSED, True, None, ("to", "two", "read", "red", "tea")),
+    "model, open": Case(WEIGHTED, True, None, ("to", "two", "read", "red", "tea")),
+    "model and lexicon": Case(CLOSED, True, ("too", "two", "tea"), ("two", "tea")),
+    "a word without rival that the model lacks": Case(CLOSED, True, ("too", "red"), ("too", "red")),
+}
+
+
+def written(
+    case: Case, lm: NgramModel | None, tokens: Sequence[int]
+) -> tuple[list[str], float] | None:
+    """The words of tokens and what they score beside the sound; None if impossible."""
+    config, state, texts, total = case.config, 0, [], 0.0
+    if lm is not None:
+        state = lm.start()
+    beginnings = {
+        one[:end] for word in case.words for one in PHONES.spellings(word) for end in range(1, 9)
+    }
+    for spelling, _, _ in PHONES.spelled_spans(tokens):
+        known = [word for word in case.words if spelling in PHONES.spellings(word)]
+        if not known and config.vocabulary == "closed":
+            return None
+        ids = [-1] if lm is None else [lm.id_of(word) for word in known] or [-1]
+        scores = [(0.0, 0)] if lm is None else [lm.score(state, index) for index in ids]
+        best = max(range(len(scores)), key=lambda place: scores[place][0])
+        texts.append(known[best] if known else PHONES.readings(spelling)[0])
+        total += config.lm_weight * scores[best][0]
+        state = scores[best][1]
+        total += config.word_bonus if lm is not None else 0.0
+        if not known or (lm is not None and ids[best] < 0):
+            total += config.unknown_score
+        strange = [end for end in range(1, 9) if spelling[:end] not in beginnings]
+        total += config.unknown_letter_score * len([end for end in strange if end <= len(spelling)])
+    return texts, total + (config.lm_weight * lm.finish(state) if lm is not None else 0.0)
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), num_frames=st.integers(1, 5))
+def test_equals_scoring_every_sequence_of_phones(
+    lm: NgramModel, name: str, seed: int, num_frames: int
+) -> None:
+    case = CASES[name]
+    model = lm if case.has_lm else None
+    log_probs = random_log_probs(seed, num_frames, len(PHONES.vocab))
+    best: tuple[float, list[str]] = (-math.inf, [])
+    for tokens, acoustic in reference.all_transcripts(log_probs.tolist()).items():
+        found = written(case, model, tokens)
+        if found is not None:
+            best = max(best, (acoustic + found[1], found[0]), key=lambda one: one[0])
+    decoder = BeamDecoder(PHONES, FRAME_S, case.config, Knowledge(model, case.lexicon))
+    hypothesis = decoder.decode(log_probs)[0]
+    assert hypothesis.score == pytest.approx(best[0], abs=1e-6)
+    assert [word.text for word in hypothesis.words] == best[1]
+
+
+def emissions_of(text: str) -> np.ndarray:
+    """Nearly certain log-probabilities of phones, `|` between words, a blank after each."""
+    tokens = [PHONES.vocab.index(" " if name == "|" else name) for name in text.split()]
+    probs = np.full((2 * len(tokens), len(PHONES.vocab)), 1e-4)
+    probs[np.arange(0, len(probs), 2), tokens] = 1.0
+    probs[np.arange(1, len(probs), 2), 0] = 1.0
+    return np.log(probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def words_of(decoder: BeamDecoder | GreedyDecoder, text: str) -> str:
+    return decoder.decode(emissions_of(text))[0].text
+
+
+def test_the_words_before_decide_between_words_that_sound_alike(lm: NgramModel) -> None:
+    decoder = BeamDecoder(PHONES, FRAME_S, CLOSED, Knowledge(lm))
+    assert words_of(decoder, "t u | u | t u") == "to read two"
+    assert words_of(decoder, "u | t i | t u | t u") == "red tea two to"
+    assert words_of(GreedyDecoder(PHONES, FRAME_S), "t i | t u") == "tea to"
+    stream = decoder.stream()
+    stream.accept(emissions_of("t u | u | t u"))
+    assert stream.finish()[0].text == "to read two"
+
+
+def test_hotwords_count_in_each_pronunciation() -> None:
+    heard = emissions_of("u | t i")
+    plain = BeamDecoder(PHONES, FRAME_S, CLOSED)
+    hot = BeamDecoder(PHONES, FRAME_S, CLOSED, Knowledge(hotwords={"read tea": 3.0}))
+    gain = hot.decode(heard)[0].score - plain.decode(heard)[0].score
+    assert gain == pytest.approx(3.0, abs=1e-6)
+    with pytest.raises(DataError, match="no pronunciation of 'kiwi'"):
+        BeamDecoder(PHONES, FRAME_S, WEIGHTED, Knowledge(hotwords={"kiwi": 3.0}))
+
+
+def test_a_grammar_says_which_of_the_words_that_sound_alike() -> None:
+    grammar = parse_grammar("$s = two (red | tea);")
+    decoder = BeamDecoder(PHONES, FRAME_S, EXACT, Knowledge(grammar=grammar))
+    assert words_of(decoder, "t u | u") == "two red"
+    assert words_of(decoder, "t u | i t") != "two read"
+    with pytest.raises(DataError, match="no pronunciation of the word 'kiwi'"):
+        BeamDecoder(PHONES, FRAME_S, EXACT, Knowledge(grammar=parse_grammar("$s = kiwi;")))
+
+
+def test_a_grammar_word_may_be_said_in_each_of_its_ways() -> None:
+    grammar = parse_grammar("$s = tea read;")
+    decoder = BeamDecoder(PHONES, FRAME_S, EXACT, Knowledge(grammar=grammar))
+    assert words_of(decoder, "t i | i t") == words_of(decoder, "t i | u") == "tea read"
+
+
+def test_a_lexicon_needs_pronunciations(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot spell the word 'kiwi' of the lexicon"):
+        BeamDecoder(PHONES, FRAME_S, CLOSED, Knowledge(None, ["tea", "kiwi"]))
