@@ -39,6 +39,7 @@ from asr.lm.tables import (
     tables_of,
     word_of,
 )
+from asr.lm.untrusted import damage_named, require, require_utf8
 
 MAGIC = b"asrngram"
 VERSION = 2
@@ -80,10 +81,8 @@ def model_from_bytes(content: bytes, source: str) -> NgramModel:
     Raises:
         ModelFileError: The bytes are cut short, of another version or damaged.
     """
-    try:
+    with damage_named(source, "binary"):
         return _parse(content)
-    except _DamagedError as error:
-        raise ModelFileError(f"{source} is no usable binary language model: {error}") from None
 
 
 def _pieces(model: NgramModel) -> list[bytes]:
@@ -111,13 +110,9 @@ def read_binary(path: Path) -> NgramModel:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise ModelFileError(f"cannot read {path}: {error}") from None
-    try:
+    hint = "write it again with `asr lm build` from its text or ARPA file"
+    with damage_named(str(path), "binary", hint):
         return _parse(content)
-    except _DamagedError as error:
-        raise ModelFileError(
-            f"{path} is no usable binary language model: {error}",
-            hint="write it again with `asr lm build` from its text or ARPA file",
-        ) from None
 
 
 def is_binary(path: Path) -> bool:
@@ -126,30 +121,21 @@ def is_binary(path: Path) -> bool:
         return stream.read(len(MAGIC)) == MAGIC
 
 
-class _DamagedError(Exception):
-    pass
-
-
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise _DamagedError(problem)
-
-
 def _parse(content: mmap.mmap | bytes) -> NgramModel:
-    _require(len(content) >= HEADER.size, "it is shorter than its header")
+    require(len(content) >= HEADER.size, "it is shorter than its header")
     magic, version, order, size, vocabulary_size = HEADER.unpack_from(content)
-    _require(magic == MAGIC, "it does not begin as one")
-    _require(version == VERSION, f"version {version}, this program reads {VERSION}")
-    _require(1 <= order <= MAX_ORDER, f"order {order}")
+    require(magic == MAGIC, "it does not begin as one")
+    require(version == VERSION, f"version {version}, this program reads {VERSION}")
+    require(1 <= order <= MAX_ORDER, f"order {order}")
     sizes = [HEADER.size + 8 * order, vocabulary_size, ITEM_BYTES * size]
     _, vocabulary_start, block_start, end = accumulate(
         (size + -size % ALIGNMENT for size in sizes), initial=0
     )
-    _require(len(content) == end, f"{len(content)} bytes, expected {end}")
+    require(len(content) == end, f"{len(content)} bytes, expected {end}")
     order_ends = struct.unpack_from(f"<{order}Q", content, HEADER.size)
     vocabulary = content[vocabulary_start : vocabulary_start + vocabulary_size]
     block = np.frombuffer(content, "<i4", size, block_start)
-    _require(size > LEAST_ITEMS, "it has no words")
+    require(size > LEAST_ITEMS, "it has no words")
     tables = tables_of(block)
     _check(tables, order_ends, vocabulary)
     return NgramModel(order, tables, order_ends, vocabulary)
@@ -157,18 +143,15 @@ def _parse(content: mmap.mmap | bytes) -> NgramModel:
 
 def _check(tables: NgramTables, order_ends: Sequence[int], vocabulary: bytes) -> None:
     num_words = vocabulary.count(b"\n") + 1
-    try:
-        vocabulary.decode("utf-8")
-    except UnicodeDecodeError:
-        raise _DamagedError("its vocabulary is not UTF-8") from None
+    require_utf8(vocabulary)
     ends = [1, *order_ends]
-    _require(ends == sorted(ends), "its orders overlap")
-    _require(ends[1] == num_words + 1, f"{num_words} words, but {ends[1] - 1} unigrams")
+    require(ends == sorted(ends), "its orders overlap")
+    require(ends[1] == num_words + 1, f"{num_words} words, but {ends[1] - 1} unigrams")
     sizes = [int(size) for size in tables.ints[[NUM_NODES, NUM_INNER, NUM_SLOTS]]]
-    _require(sizes[:2] == [ends[-1], ends[-2]], "its orders do not add up")
-    _require(sizes[2] > 0 and tables.ints.size == num_items(*sizes), "its block is cut short")
-    _require(-1 <= tables.unk_id < num_words, f"<unk> is word {tables.unk_id}")
-    _require(are_sound(tables, np.array(ends), num_words), "its arrays are damaged")
+    require(sizes[:2] == [ends[-1], ends[-2]], "its orders do not add up")
+    require(sizes[2] > 0 and tables.ints.size == num_items(*sizes), "its block is cut short")
+    require(-1 <= tables.unk_id < num_words, f"<unk> is word {tables.unk_id}")
+    require(are_sound(tables, np.array(ends), num_words), "its arrays are damaged")
 
 
 @kernel

@@ -29,12 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from asr.errors import DataError, ModelFileError
+from asr.errors import DataError
 from asr.lm.arpa import MAX_ORDER
 from asr.lm.binary import LARGEST
 from asr.lm.ngram import NgramModel, freeze_model, unk_index
 from asr.lm.quantizing import NUM_LEVELS, by_falling_value, quantize_model
 from asr.lm.tables import Array, fill_links, tables_of_trie
+from asr.lm.untrusted import DamagedError, damage_named, require, require_utf8
 
 MAGIC = b"asrcmpct"
 VERSION = 1
@@ -52,15 +53,6 @@ CONTINUES, SEVEN_BITS = 0x80, 0x7F
 FILTERS: list[dict[str, Any]] = [
     {"id": lzma.FILTER_LZMA1, "preset": 9, "dict_size": 1 << 20, "lc": 2, "lp": 0, "pb": 0}
 ]
-
-
-class _DamagedError(Exception):
-    pass
-
-
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise _DamagedError(problem)
 
 
 def model_to_compact(model: NgramModel) -> bytes:
@@ -101,10 +93,8 @@ def model_from_compact(content: bytes, source: str) -> NgramModel:
     Raises:
         ModelFileError: The bytes are cut short, of another version or damaged.
     """
-    try:
+    with damage_named(source, "compact"):
         return _parse(content)
-    except _DamagedError as error:
-        raise ModelFileError(f"{source} is no usable compact language model: {error}") from None
 
 
 def _pack_words(model: NgramModel) -> bytes:
@@ -203,7 +193,7 @@ class _Reader:
 
     def letters(self, size: int) -> Array:
         """(size,) uint8."""
-        _require(size <= self._letters.size - self._place, "its contents are cut short")
+        require(size <= self._letters.size - self._place, "its contents are cut short")
         self._place += size
         return self._letters[self._place - size : self._place]
 
@@ -211,9 +201,9 @@ class _Reader:
         """(count,) int64, what `_pack_numbers` packed."""
         window = self._letters[self._place : self._place + LONGEST_NUMBER * count]
         ends = np.flatnonzero(window < CONTINUES)[:count] + 1
-        _require(ends.size == count, "its numbers are cut short")
+        require(ends.size == count, "its numbers are cut short")
         lengths = np.diff(ends, prepend=0)
-        _require(bool((lengths <= LONGEST_NUMBER).all()), "a number is too long")
+        require(bool((lengths <= LONGEST_NUMBER).all()), "a number is too long")
         starts, numbers = ends - lengths, np.zeros(count, np.int64)
         for k in range(LONGEST_NUMBER):
             longer = lengths > k
@@ -225,34 +215,34 @@ class _Reader:
     def values(self, count: int) -> Array:
         """(count,) float32, what `_pack_values` packed."""
         num_levels = int(self.numbers(1)[0])
-        _require(num_levels <= NUM_LEVELS, f"{num_levels} levels")
+        require(num_levels <= NUM_LEVELS, f"{num_levels} levels")
         levels = np.frombuffer(self.letters(4 * num_levels).tobytes(), "<f4")
         # NaN is not below anything.
-        _require(bool((abs(levels) < LARGEST).all()), "a level is no usable number")
+        require(bool((abs(levels) < LARGEST).all()), "a level is no usable number")
         codes = self.letters(count)
-        _require(int(codes.max(initial=0)) < max(num_levels, 1), "a code has no level")
+        require(int(codes.max(initial=0)) < max(num_levels, 1), "a code has no level")
         return np.asarray(levels[codes], np.float32)
 
 
 def _parse(content: bytes) -> NgramModel:
-    _require(len(content) >= HEADER.size, "it is shorter than its header")
+    require(len(content) >= HEADER.size, "it is shorter than its header")
     magic, check_sum, version, order, words_size, size = HEADER.unpack_from(content)
-    _require(magic == MAGIC, "it does not begin as one")
-    _require(version == VERSION, f"version {version}, this program reads {VERSION}")
-    _require(check_sum == zlib.crc32(content[CHECKED_FROM:]), "its check sum is wrong")
-    _require(1 <= order <= MAX_ORDER, f"order {order}")
+    require(magic == MAGIC, "it does not begin as one")
+    require(version == VERSION, f"version {version}, this program reads {VERSION}")
+    require(check_sum == zlib.crc32(content[CHECKED_FROM:]), "its check sum is wrong")
+    require(1 <= order <= MAX_ORDER, f"order {order}")
     start = HEADER.size + 8 * order
-    _require(len(content) >= start, "it is shorter than its header")
+    require(len(content) >= start, "it is shorter than its header")
     num_ngrams = struct.unpack_from(f"<{order}Q", content, HEADER.size)
     total = sum(num_ngrams)
-    _require(num_ngrams[0] > 0 and total <= MAX_NGRAMS, f"{total} n-grams")
+    require(num_ngrams[0] > 0 and total <= MAX_NGRAMS, f"{total} n-grams")
     # A word has a length and an end at least, an n-gram a code.
-    _require(2 * num_ngrams[0] <= words_size <= size - total, f"{words_size} bytes of words")
-    _require(size <= MAX_BYTES, f"{size} bytes of contents")
+    require(2 * num_ngrams[0] <= words_size <= size - total, f"{words_size} bytes of words")
+    require(size <= MAX_BYTES, f"{size} bytes of contents")
     reader = _Reader(_decompressed(content[start:], size))
     words = _read_words(reader, num_ngrams[0], words_size)
     model = _read_ngrams(reader, words, num_ngrams)
-    _require(reader.is_at_end, "something follows its contents")
+    require(reader.is_at_end, "something follows its contents")
     return model
 
 
@@ -264,9 +254,9 @@ def _decompressed(stream: bytes, size: int) -> bytes:
         # The mark of the end is read only when more is asked for.
         more = b"" if decompressor.eof else decompressor.decompress(b"", 1)
     except lzma.LZMAError:
-        raise _DamagedError("its stream is damaged") from None
+        raise DamagedError("its stream is damaged") from None
     is_whole = decompressor.eof and not more and not decompressor.unused_data
-    _require(is_whole and len(contents) == size, "its stream is not as long as announced")
+    require(is_whole and len(contents) == size, "its stream is not as long as announced")
     return contents
 
 
@@ -274,19 +264,16 @@ def _read_words(reader: _Reader, count: int, size: int) -> list[bytes]:
     """The words in the order of their bytes."""
     lengths = reader.letters(count).tolist()
     rests = reader.letters(size - count).tobytes().split(b"\n")
-    _require(len(rests) == count + 1 and not rests[-1], f"{len(rests) - 1} words, not {count}")
+    require(len(rests) == count + 1 and not rests[-1], f"{len(rests) - 1} words, not {count}")
     words: list[bytes] = []
     before = b""
     for length, rest in zip(lengths, rests[:-1], strict=True):
-        _require(length <= len(before), "a word begins with more than there was")
+        require(length <= len(before), "a word begins with more than there was")
         word = before[:length] + rest
-        _require(not words or before < word, "its words are not in order")
+        require(not words or before < word, "its words are not in order")
         words.append(word)
         before = word
-    try:
-        b"\n".join(words).decode("utf-8")
-    except UnicodeDecodeError:
-        raise _DamagedError("its vocabulary is not UTF-8") from None
+    require_utf8(b"\n".join(words))
     return words
 
 
@@ -298,9 +285,9 @@ def _read_ngrams(reader: _Reader, words: Sequence[bytes], num_ngrams: Sequence[i
     num_children = [np.array([len(words)])]
     for shorter, count in pairwise(num_ngrams):
         counts = reader.numbers(shorter)
-        _require(int(counts.sum()) == count, "its orders do not add up")
+        require(int(counts.sum()) == count, "its orders do not add up")
         last = _words_of_gaps(reader.numbers(count), counts)
-        _require(int(last.max(initial=0)) < len(words), "an n-gram has a word there is not")
+        require(int(last.max(initial=0)) < len(words), "an n-gram has a word there is not")
         num_children.append(counts)
         last_words.append(last)
         log_probs.append(reader.values(count))
