@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+NOT_UTF8_HINT = "convert it first, such as with iconv -f latin1 -t utf-8"
+"""What to do about a text of another encoding."""
+
 
 class AsrError(Exception):
     """Base of every error that bad data, settings or files can cause.

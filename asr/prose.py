@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from asr.errors import DataError
 from asr.files import atomic_path
-from asr.lm.counting import text_blocks
+from asr.lm.counting import text_lines
 from asr.text import TextConfig, normalize
 
 MAX_SENTENCE_CHARACTERS = 2000
@@ -59,18 +58,6 @@ def write_sentences(source: Path, target: Path, text: TextConfig) -> None:
     """
     letters = TextConfig(profile="letters", language=text.language)
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as written:
-        for sentence in sentences(_lines(source)):
+        for sentence in sentences(text_lines(source)):
             if line := normalize(normalize(sentence, letters), text):
                 written.write(f"{line}\n")
-
-
-def _lines(source: Path) -> Iterator[str]:
-    for block, first_line in text_blocks(source):
-        try:
-            yield from block.decode("utf-8").removesuffix("\n").split("\n")
-        except UnicodeDecodeError as error:
-            bad = first_line + block.count(b"\n", 0, error.start)
-            raise DataError(
-                f"{source}, line {bad}: not UTF-8",
-                hint="convert it first, such as with iconv -f latin1 -t utf-8",
-            ) from None

@@ -15,12 +15,11 @@ from pathlib import Path
 
 from asr.errors import DataError
 from asr.files import atomic_path
-from asr.lm.counting import text_blocks
+from asr.lm.counting import text_lines
 from asr.text import TextConfig, normalize
 from asr.tokens import Tokenizer
 from asr.tokens.dictionary import (
     LEXICON_COMMENTS,
-    NOT_UTF8_HINT,
     numbered_lines,
     without_variant,
 )
@@ -42,13 +41,7 @@ def normalize_text_file(source: Path, target: Path, text: TextConfig) -> None:
             written.
     """
     with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8") as written:
-        for block, first_line in text_blocks(source):
-            try:
-                lines = block.decode("utf-8").split("\n")
-            except UnicodeDecodeError as error:
-                bad = first_line + block.count(b"\n", 0, error.start)
-                raise DataError(f"{source}, line {bad}: not UTF-8", hint=NOT_UTF8_HINT) from None
-            written.write("\n".join(normalize(line, text) for line in lines))
+        written.writelines(f"{normalize(line, text)}\n" for line in text_lines(source))
 
 
 def read_lexicon(

@@ -16,7 +16,6 @@ from asr.tokens import BLANK_TOKEN, dictionary
 from asr.tokens.dictionary import (
     LEXICON_COMMENTS,
     MAX_LINE_CHARACTERS,
-    RESERVED_PHONE,
     numbered_lines,
     read_dictionary,
     without_variant,
@@ -110,10 +109,6 @@ def test_a_file_may_have_many_lines_but_not_more(
     assert list(numbered_lines(path, LEXICON_COMMENTS)) == [(3, "a EY")]
     with pytest.raises(DataError, match="has more than 3 lines"):
         list(numbered_lines(written(path, "\n# x\na EY\n\n"), LEXICON_COMMENTS))
-
-
-def test_the_reserved_phone_is_the_blank_of_vocabularies() -> None:
-    assert RESERVED_PHONE == BLANK_TOKEN
 
 
 @pytest.mark.parametrize(

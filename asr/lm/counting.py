@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.errors import DataError
+from asr.errors import NOT_UTF8_HINT, DataError
 from asr.lm.arpa import open_maybe_gzip
 from asr.lm.compiled import compiled
 from asr.lm.tables import Array
@@ -141,6 +141,20 @@ def text_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
         yield rest + b"\n", line_number
 
 
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a text, plain or gzip, without their line feeds.
+
+    Raises:
+        DataError: As `text_blocks`, or a line is not UTF-8.
+    """
+    for block, first_line in text_blocks(path):
+        try:
+            text = block.decode("utf-8")
+        except UnicodeDecodeError:
+            raise _not_utf8(path, block, first_line) from None
+        yield from text.removesuffix("\n").split("\n")
+
+
 def _ids_of_block(path: Path, block: bytes, first_line: int, vocabulary: Vocabulary) -> Array:
     refuse_marks(path, block, first_line)
     tokens = block.replace(b"\n", b" </s> ").split()
@@ -171,8 +185,8 @@ def _not_utf8(path: Path, block: bytes, first_line: int) -> DataError:
     for number, line in enumerate(block.split(b"\n"), first_line):
         try:
             line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            return DataError(f"{path}, line {number}: not UTF-8: {error.reason}")
+        except UnicodeDecodeError:
+            return DataError(f"{path}, line {number}: not UTF-8", hint=NOT_UTF8_HINT)
     return DataError(f"{path} is not UTF-8")
 
 

@@ -11,15 +11,13 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from asr.errors import DataError
+from asr.errors import NOT_UTF8_HINT, DataError
+from asr.tokens.types import BLANK_TOKEN
 
-NOT_UTF8_HINT = "convert it first, such as with iconv -f latin1 -t utf-8"
 LEXICON_COMMENTS = ("#", ";;;")
 MAX_LINES = 2_000_000
 """Some fifteen times CMUdict."""
 MAX_LINE_CHARACTERS = 10_000
-RESERVED_PHONE = "<blank>"
-"""What a vocabulary writes for the blank, so no phone can be called that."""
 
 _VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 _REMARK = "#"
@@ -118,6 +116,6 @@ def _refusal(written: str, word: str, phones: list[str]) -> tuple[str, str] | No
         )
     if not phones:
         return f"the word {written!r} has no phones", "write them after it, parted by blanks"
-    if RESERVED_PHONE in phones:
-        return f"the phone {RESERVED_PHONE!r} is reserved", "call it something else"
+    if BLANK_TOKEN in phones:
+        return f"the phone {BLANK_TOKEN!r} is reserved", "call it something else"
     return None
