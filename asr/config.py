@@ -11,9 +11,9 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from asr.errors import ConfigError
 
@@ -30,6 +30,16 @@ class Options(BaseModel):
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+def _split_at_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part for item in value.split(",") if (part := item.strip()))
+    return value
+
+
+Strings = Annotated[tuple[str, ...], BeforeValidator(_split_at_commas)]
+"""A setting of several strings; one string is divided at its commas, blanks around are dropped."""
 
 
 def parse_options(cls: type[OptionsT], values: Mapping[str, Any], source: str) -> OptionsT:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from asr.alignment import AlignedWord, align_words
 from asr.audio import Waveform
-from asr.config import Options
+from asr.config import Options, Strings
 from asr.errors import DataError
 from asr.manifest import Utterance
 from asr.progress import progress_bar
@@ -40,18 +40,11 @@ class CutOptions(Options):
         seed: Of the drawn lengths.
     """
 
-    words: tuple[str, ...] = ()
+    words: Strings = ()
     max_words: int | None = Field(None, ge=1)
     copies: int = Field(1, ge=1)
     min_score: float = Field(0.3, ge=0, le=1)
     seed: int = Field(0, ge=0)
-
-    @field_validator("words", mode="before")
-    @classmethod
-    def _split_at_commas(cls, words: object) -> object:
-        if isinstance(words, str):
-            return tuple(word.strip() for word in words.split(",") if word.strip())
-        return words
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, ValidationError
 
-from asr.config import Options, load_options, parse_options
+from asr.config import Options, Strings, load_options, parse_options
 from asr.errors import ConfigError
 
 
@@ -21,6 +21,7 @@ class OuterConfig(Options):
     name: str = "x"
     optional: InnerConfig | None = None
     names: tuple[str, ...] = ()
+    strings: Strings = Field(("x",), min_length=1)
 
 
 def test_defaults_need_no_file() -> None:
@@ -48,6 +49,8 @@ def test_a_file_holds_only_differences(tmp_path: Path) -> None:
         ),
         ("names=[plain]", OuterConfig(names=("plain",))),
         ("name=a,b", OuterConfig(name="a,b")),
+        ("strings=a b, c-d ,,", OuterConfig(strings=("a b", "c-d"))),
+        ('strings=["a,b"]', OuterConfig(strings=("a,b",))),
     ],
 )
 def test_assignments_go_over_the_file(
@@ -73,6 +76,8 @@ def test_assignments_go_over_the_file(
         ),
         ("features.num_mels=many", "`features.num_mels` in --set: Input should be a valid integer"),
         ("name.inner=1", "setting `name` in --set"),
+        ("strings= , ", "`strings` in --set: Tuple should have at least 1 item"),
+        ("strings=5", "`strings` in --set: Input should be a valid tuple, got 5"),
         ("nonsense", "cannot read the setting 'nonsense'; write it as section.name=value"),
         ("a..b=1", "cannot read the setting"),
     ],

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from asr.config import Options
+from asr.config import Options, Strings
 from asr.corpora.download import Archive, fetch
 from asr.corpora.layout import find_audio, parse_named
 from asr.corpora.listing import Entry, Importer, Listing
@@ -54,13 +54,8 @@ class LibriSpeechOptions(Options):
         subset: Subsets to prepare; none for all that are there.
     """
 
-    download: tuple[str, ...] = ()
-    subset: tuple[str, ...] = ()
-
-    @field_validator("download", "subset", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
+    download: Strings = ()
+    subset: Strings = ()
 
     @field_validator("download", "subset")
     @classmethod

@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from asr.audio import Waveform, probe_audio, resample, write_audio
+from asr.config import Strings
 from asr.corpora.layout import parse_lines
 from asr.corpora.listing import Entry, Importer, Listing
 from asr.corpora.splits import SPLITS
@@ -75,16 +76,9 @@ class SpokenOptions(SynthesisOptions):
     hours: float | None = Field(None, gt=0, allow_inf_nan=False)
     dev_fraction: float = Field(0.1, ge=0, lt=1)
     test_fraction: float = Field(0.0, ge=0, lt=1)
-    languages: tuple[str, ...] = Field(ACCENTS, min_length=1)
+    languages: Strings = Field(ACCENTS, min_length=1)
     spell: Spelling = "runs"
     sample_rate_hz: int = Field(16000, ge=8000, le=48000)
-
-    @field_validator("languages", mode="before")
-    @classmethod
-    def _split_at_commas(cls, languages: object) -> object:
-        if isinstance(languages, str):
-            return tuple(language.strip() for language in languages.split(","))
-        return languages
 
     @model_validator(mode="after")
     def _leave_some_for_training(self) -> SpokenOptions:
