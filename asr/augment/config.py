@@ -67,10 +67,7 @@ class ReverbConfig(Options):
     low_drr_db: float = Field(default=0.0, ge=-30, le=60)
     high_drr_db: float = Field(default=15.0, ge=-30, le=60)
 
-    @field_validator("high_rt60_s", "high_drr_db")
-    @classmethod
-    def _check_range(cls, high: float, info: ValidationInfo) -> float:
-        return _at_least_low(high, info)
+    _check_range = field_validator("high_rt60_s", "high_drr_db")(_at_least_low)
 
 
 class NoiseConfig(Options):
@@ -101,10 +98,7 @@ class NoiseConfig(Options):
             raise ValueError("must name a directory of noise when noise.probability is above 0")
         return directory
 
-    @field_validator("high_snr_db")
-    @classmethod
-    def _check_range(cls, high: float, info: ValidationInfo) -> float:
-        return _at_least_low(high, info)
+    _check_range = field_validator("high_snr_db")(_at_least_low)
 
 
 class GainConfig(Options):
@@ -120,10 +114,7 @@ class GainConfig(Options):
     low_db: float = Field(default=-12.0, ge=-100, le=60)
     high_db: float = Field(default=6.0, ge=-100, le=60)
 
-    @field_validator("high_db")
-    @classmethod
-    def _check_range(cls, high: float, info: ValidationInfo) -> float:
-        return _at_least_low(high, info)
+    _check_range = field_validator("high_db")(_at_least_low)
 
 
 class TelephoneConfig(Options):
@@ -144,10 +135,7 @@ class TelephoneConfig(Options):
     low_limit_hz: float = Field(default=3400.0, ge=1000, le=24000)
     high_limit_hz: float = Field(default=7000.0, ge=1000, le=24000)
 
-    @field_validator("high_limit_hz")
-    @classmethod
-    def _check_range(cls, high: float, info: ValidationInfo) -> float:
-        return _at_least_low(high, info)
+    _check_range = field_validator("high_limit_hz")(_at_least_low)
 
 
 class WarpConfig(Options):
