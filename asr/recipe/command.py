@@ -17,7 +17,7 @@ from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
 from asr.recipe.description import Recipe
 from asr.recipe.language_model import LmOptions
-from asr.recipe.stages import CORPORA_VARIABLE, STAGES, RecipeRun, run_stages
+from asr.recipe.stages import CORPORA_VARIABLE, DICTIONARY_FILE, STAGES, RecipeRun, run_stages
 
 CONFIG_FILE = "config.toml"
 
@@ -88,13 +88,24 @@ def _plan(
     ]
     return RecipeRun(
         recipe,
-        load_options(ExperimentConfig, settings.path, [*manifests, *own]),
+        _with_dictionary(
+            load_options(ExperimentConfig, settings.path, [*manifests, *own]), data_dir
+        ),
         _lm_options(recipe, of_lm),
         _corpus_options(recipe, of_corpus),
         corpora,
         data_dir,
         directories[0] or recipe.directory / "runs" / run_name,
     )
+
+
+def _with_dictionary(config: ExperimentConfig, data_dir: Path) -> ExperimentConfig:
+    """Where phones have no dictionary, neither by name nor in a model, the recipe makes one."""
+    tokens, has_model = config.tokens, config.training.start_from is not None
+    if tokens.kind != "phone" or tokens.pronunciations is not None or has_model:
+        return config
+    made = tokens.model_copy(update={"pronunciations": data_dir / DICTIONARY_FILE})
+    return config.model_copy(update={"tokens": made})
 
 
 def _toml(value: object) -> str:

@@ -37,11 +37,13 @@ class Recipe:
             and validated on their development data; each has its test sets reported by itself.
         lm: The language model for the beam search, made of the training transcripts, and of other
             text if it says so; `--set lm.name=value` goes over it. None for greedy decoding.
+        language: Of eSpeak NG, which pronounces the words where tokens are phones.
     """
 
     directory: Path
     sources: Sequence[Source]
     lm: LmOptions | None = None
+    language: str = "en-us"
 
     def __post_init__(self) -> None:
         names = [source.corpus for source in self.sources]

@@ -74,7 +74,7 @@ def mix_language_model(texts: LmTexts, options: LmOptions) -> MixedModel:
     Raises:
         DataError: A text cannot be read, or nothing of the development text is known.
     """
-    words = None if options.vocabulary is None else _vocabulary(texts, options.vocabulary)
+    words = None if options.vocabulary is None else vocabulary_of(texts, options.vocabulary)
     build = BuildOptions(order=options.order)
     parts = [build_model([path], build).model for path in texts.transcripts]
     parts += [build_model([path], build, words).model for path in texts.prose]
@@ -88,16 +88,22 @@ def mix_language_model(texts: LmTexts, options: LmOptions) -> MixedModel:
     return MixedModel(mixed, list(zip(names, shares, strict=True)))
 
 
-def _vocabulary(texts: LmTexts, num_frequent: int) -> list[str]:
-    """Words of the transcripts, then the most frequent other ones that can be spelled."""
-    own = dict.fromkeys(word for path in texts.transcripts for word in _words(path))
+def vocabulary_of(texts: LmTexts, num_frequent: int | None) -> list[str]:
+    """Words of the transcripts, then the most frequent other ones that can be spelled.
+
+    Args:
+        texts: Where the words are from.
+        num_frequent: How many of the prose; None for all.
+    """
+    own = dict.fromkeys(word for path in texts.transcripts for word in words_of(path))
     letters = set("".join(own))
     counts = Counter(
-        word for path in texts.prose for word in _words(path) if letters.issuperset(word)
+        word for path in texts.prose for word in words_of(path) if letters.issuperset(word)
     )
     return list(own | dict.fromkeys(word for word, _ in counts.most_common(num_frequent)))
 
 
-def _words(path: Path) -> Iterator[str]:
+def words_of(path: Path) -> Iterator[str]:
+    """The words of a text, one after the other."""
     for block, _ in text_blocks(path):
         yield from block.decode("utf-8").split()

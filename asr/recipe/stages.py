@@ -23,17 +23,25 @@ from asr.manifest import Utterance, read_manifest, read_manifests
 from asr.model_evaluation import evaluate_model
 from asr.model_tuning import TuneRequest, tune_model
 from asr.plots import plot_alignment, plot_run
+from asr.pronouncing import pronounce_words, ranked_words, write_dictionary
 from asr.prose import write_sentences
 from asr.recipe.description import Recipe, Source
-from asr.recipe.language_model import LmOptions, LmTexts, mix_language_model
+from asr.recipe.language_model import (
+    LmOptions,
+    LmTexts,
+    mix_language_model,
+    vocabulary_of,
+    words_of,
+)
 from asr.recognizer import DECODING_DOCUMENT, Recognizer
 from asr.text import TextConfig, normalize
 from asr.training import MODEL_FILE, train
 from asr.training.data import check_corpus
 
-Stage = Literal["prepare", "check", "train", "tune", "evaluate", "report"]
+Stage = Literal["prepare", "pronounce", "check", "train", "tune", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 CORPORA_VARIABLE = "ASR_CORPORA"
+DICTIONARY_FILE = "pronunciations.txt"
 NUM_SHOWN = 3
 """Held-out files that the last stage transcribes for the reader to see."""
 
@@ -59,6 +67,12 @@ class RecipeRun:
     corpora: Path | None
     data_dir: Path
     run_dir: Path
+
+    @property
+    def dictionary(self) -> Path | None:
+        """The dictionary of a recipe of phones, if the recipe makes it."""
+        made = self.data_dir / DICTIONARY_FILE
+        return made if self.config.tokens.pronunciations == made else None
 
     @property
     def model_path(self) -> Path:
@@ -122,8 +136,8 @@ def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
     if first > last:
         raise ConfigError(f"--stage {stage} comes after --stop-stage {stop_stage}")
     for name in STAGES[first : last + 1]:
-        if name == "tune" and run.lm is None:
-            _say("[tune] no language model, nothing to tune")
+        if reason := _needless(run, name):
+            _say(f"[{name}] {reason}")
             continue
         if name != stage and _finished(run, name):
             _say(f"[{name}] done before, skipped")
@@ -132,10 +146,21 @@ def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
         _WORK[name](run)
 
 
+def _needless(run: RecipeRun, stage: Stage) -> str:
+    """Why a recipe has no use for a stage; empty where it has."""
+    if stage == "tune" and run.lm is None:
+        return "no language model, nothing to tune"
+    if stage == "pronounce" and run.dictionary is None:
+        return "no dictionary to make"
+    return ""
+
+
 def _finished(run: RecipeRun, stage: Stage) -> bool:
     """Whether the results of a stage are there; a report is always made anew."""
     if stage == "prepare":
         return all((place / "train.jsonl").exists() for _, place in run.sources())
+    if stage == "pronounce":
+        return run.dictionary is not None and run.dictionary.exists()
     if stage == "report" or not run.model_path.exists():
         return False
     if stage == "tune":
@@ -163,6 +188,22 @@ def _prepare(run: RecipeRun) -> None:
             _say(f"  {corpus} {name}: {len(utterances)} utterances, {minutes:.1f} min")
 
 
+def _pronounce(run: RecipeRun) -> None:
+    """Write the dictionary: words of the transcripts, and those of the language model's texts."""
+    if run.dictionary is None:
+        raise ConfigError("only a recipe whose tokens are phones has words pronounced")
+    options, text = run.lm or LmOptions(), run.config.text
+    texts = _lm_texts(run, options, run.data_dir / "lm")
+    files = [*texts.transcripts, *texts.prose, texts.dev]
+    kept = set(vocabulary_of(texts, options.vocabulary)) | set(words_of(texts.dev))
+    words = [word for word in ranked_words(files, text) if word in kept]
+    found = pronounce_words(words, run.recipe.language, {})
+    write_dictionary(run.dictionary, found.dictionary)
+    _say(f"  {run.dictionary}: {len(found.dictionary)} words")
+    for word, reason in found.left_out.items():
+        _say(f"  left out {word!r}: {reason}")
+
+
 def _check(run: RecipeRun) -> None:
     for line in check_corpus(run.config):
         _say(f"  {line}")
@@ -176,7 +217,7 @@ def _train(run: RecipeRun) -> None:
 def _tune(run: RecipeRun) -> None:
     if run.lm is None:
         raise ConfigError("tuning needs a language model")
-    mixed = mix_language_model(_lm_texts(run, run.lm), run.lm)
+    mixed = mix_language_model(_lm_texts(run, run.lm, run.run_dir / "lm"), run.lm)
     _say(f"  {mixed.summary()}")
     lm = run.run_dir / "lm.arpa"
     write_model(mixed.model, lm)
@@ -191,9 +232,9 @@ def _tune(run: RecipeRun) -> None:
         _say(f"  {line}")
 
 
-def _lm_texts(run: RecipeRun, options: LmOptions) -> LmTexts:
+def _lm_texts(run: RecipeRun, options: LmOptions, directory: Path) -> LmTexts:
     """Write what the language model is made of, and what it is made for, as normalised lines."""
-    directory, text = run.run_dir / "lm", run.config.text
+    text = run.config.text
     transcripts: list[Path] = []
     for manifest in run.config.data.train:
         transcripts.append(directory / f"{len(transcripts)}-{manifest.parent.name}.txt")
@@ -261,6 +302,7 @@ def _draw_alignment(recognizer: Recognizer, one: Utterance, path: Path) -> Path:
 
 _WORK: Mapping[Stage, Callable[[RecipeRun], None]] = {
     "prepare": _prepare,
+    "pronounce": _pronounce,
     "check": _check,
     "train": _train,
     "tune": _tune,
