@@ -22,7 +22,7 @@ from asr.lm.ngram import NgramModel
 from asr.tokens import PhoneTokenizer
 
 # `to`, `two` and `too` sound alike, `red` like one way to say `read`; no model knows `too`.
-SOUNDS = {
+SOUNDS: dict[str, list[tuple[str, ...]]] = {
     "to": [("t", "u")],
     "two": [("t", "u")],
     "too": [("t", "u")],
@@ -139,7 +139,8 @@ def emissions_of(text: str) -> np.ndarray:
     probs = np.full((2 * len(tokens), len(PHONES.vocab)), 1e-4)
     probs[np.arange(0, len(probs), 2), tokens] = 1.0
     probs[np.arange(1, len(probs), 2), 0] = 1.0
-    return np.log(probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+    log_probs: np.ndarray = np.log(probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
+    return log_probs
 
 
 def words_of(decoder: BeamDecoder | GreedyDecoder, text: str) -> str:

@@ -1,0 +1,110 @@
+"""A recogniser of phones from its dictionary to its words: trained, kept, begun from, extended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tones import tone_config
+
+from asr.config import parse_options
+from asr.decoder_setup import DecoderSource, DecodingChoice, beam_setup
+from asr.errors import ConfigError, DataError
+from asr.experiment import ExperimentConfig
+from asr.manifest import read_manifest
+from asr.recognizer import Recognizer
+from asr.text import TextConfig
+from asr.tokens import CharTokenizer, PhoneTokenizer
+from asr.training import TrainingResult, train
+from asr.training.warm_start import adopt_settings
+
+# Each tone of the tones is one sound; `mee` sounds like `mi`, `bado` is never said in training.
+DICTIONARY = "ba B\ndo D\nmi M\nmee M\nbado B D\n"
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    directory = tmp_path_factory.mktemp("phones")
+    dictionary = directory / "lexicon.txt"
+    dictionary.write_text(DICTIONARY)
+    tokens = {"kind": "phone", "pronunciations": str(dictionary)}
+    return {**tone_config(directory, epochs=20), "tokens": tokens}
+
+
+@pytest.fixture(scope="module")
+def learnt(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    config = parse_options(ExperimentConfig, values, "test")
+    return train(config, tmp_path_factory.mktemp("learnt"))
+
+
+def test_words_of_the_dictionary_are_learnt(learnt: TrainingResult, values: dict[str, Any]) -> None:
+    assert learnt.validation.wer < 0.3
+    recognizer = Recognizer.load(learnt.model_path, "cpu", DecodingChoice(decoder="beam"))
+    assert recognizer.tokenizer.words == ("ba", "do", "mi", "mee", "bado")
+    one = read_manifest(Path(values["data"]["dev"]))[0]
+    assert {word.text for word in recognizer.transcribe(one.audio_path).words} <= {
+        "ba",
+        "do",
+        "mi",
+        "bado",
+    }
+
+
+def test_what_starts_from_it_needs_no_dictionary(
+    learnt: TrainingResult, values: dict[str, Any], tmp_path: Path
+) -> None:
+    training = {**values["training"], "epochs": 1, "start_from": str(learnt.model_path)}
+    own = {"data": values["data"], "training": training, "optim": {"learning_rate": 1e-7}}
+    config = adopt_settings(parse_options(ExperimentConfig, own, "test"))
+    assert config.tokens.kind == "phone" and config.tokens.pronunciations is None
+    result = train(config, tmp_path / "run")
+    assert result.validation.errors == learnt.validation.errors
+    tokenizer = Recognizer.load(result.model_path, "cpu").tokenizer
+    assert tokenizer.words == ("ba", "do", "mi", "mee", "bado")
+
+
+def test_transcripts_without_pronunciation_are_named(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    dictionary = tmp_path / "lexicon.txt"
+    dictionary.write_text("ba B\ndo D\n")
+    tokens = {"kind": "phone", "pronunciations": str(dictionary)}
+    config = parse_options(ExperimentConfig, {**values, "tokens": tokens}, "test")
+    with pytest.raises(DataError, match=r"words without pronunciation.*'mi'"):
+        train(config, tmp_path / "run")
+
+
+PHONES = PhoneTokenizer(("B", "D", "M"), {"ba": [("B",)], "do": [("D",)]})
+
+
+def test_words_are_added_for_one_run(tmp_path: Path) -> None:
+    more = tmp_path / "more.txt"
+    more.write_text("MID M D\nba B B\n")
+    source = DecoderSource(PHONES, 0.04, TextConfig(profile="lower"))
+    setup = beam_setup(source, DecodingChoice(pronunciations=more))
+    assert setup.knowledge.lexicon == ["ba", "do", "mid"]
+    assert len(setup.tokenizer.spellings("mid")) == 1
+    assert setup.tokenizer.spellings("ba") != PHONES.spellings("ba")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "text", "error", "message"),
+    [
+        (PHONES, "mid M I D\n", DataError, r"more.txt: the model has no phone 'I', as in 'mid'"),
+        (PHONES, "mid\n", DataError, r"more.txt, line 1"),
+        (CharTokenizer(("<blank>", "a")), "a B\n", ConfigError, "needs no pronunciations"),
+    ],
+)
+def test_words_that_cannot_be_added(
+    tmp_path: Path,
+    tokenizer: PhoneTokenizer,
+    text: str,
+    error: type[Exception],
+    message: str,
+) -> None:
+    more = tmp_path / "more.txt"
+    more.write_text(text)
+    source = DecoderSource(tokenizer, 0.04, TextConfig(profile="lower"))
+    with pytest.raises(error, match=message):
+        beam_setup(source, DecodingChoice(pronunciations=more))
