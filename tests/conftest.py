@@ -1,15 +1,14 @@
-"""A recogniser of tones, trained once for all tests that need a model."""
+"""Tones for the tests that train, and a recogniser of tones for those that need a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tones import tone_config
+from tones import config_of, tone_config
 
-from asr.config import parse_options
-from asr.experiment import ExperimentConfig
 from asr.training import train
 
 
@@ -23,9 +22,13 @@ class ToneModel:
 
 
 @pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings that train on tones; their manifests are shared, so write no others beside them."""
+    return tone_config(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="session")
 def tone_model(tmp_path_factory: pytest.TempPathFactory) -> ToneModel:
     directory = tmp_path_factory.mktemp("tone-model")
-    values = tone_config(directory, log_every=2)
-    config = parse_options(ExperimentConfig, values, "test")
-    result = train(config, directory / "run")
+    result = train(config_of(tone_config(directory, log_every=2)), directory / "run")
     return ToneModel(result.model_path, directory / "dev.jsonl", directory / "run")

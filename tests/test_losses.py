@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from tones import tone_config
+from tones import config_of, wer_after
 from torch import Tensor
 
 from asr.batching import Batch
 from asr.checkpoint import MODEL_KIND, load_tensors
-from asr.config import parse_options
-from asr.experiment import ExperimentConfig
 from asr.model import Emissions
 from asr.training import train
 from asr.training.losses import consistency_losses
@@ -79,26 +77,16 @@ def test_a_batch_repeated_holds_the_utterances_again_in_order() -> None:
     assert batch.target_lengths.tolist() == [2, 1, 2, 1]
 
 
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return tone_config(tmp_path_factory.mktemp("tones"))
-
-
-def trained(values: dict[str, Any], tmp_path: Path) -> float:
-    config = parse_options(ExperimentConfig, values, "test")
-    return train(config, tmp_path).validation.wer
-
-
 def test_training_with_two_views_learns(tones: dict[str, Any], tmp_path: Path) -> None:
     optim = {**tones["optim"], "consistency": 0.2}
     augment = {"spec": {"num_frequency_masks": 1, "max_frequency_mels": 4}}
-    assert trained({**tones, "optim": optim, "augment": augment}, tmp_path) < 0.2
+    assert wer_after({**tones, "optim": optim, "augment": augment}, tmp_path) < 0.2
 
 
 def weights_after(values: dict[str, Any], run_dir: Path, **optim: float) -> Tensor:
     training = {**values["training"], "epochs": 2}
     changed = {**values, "optim": {**values["optim"], **optim}, "training": training}
-    train(parse_options(ExperimentConfig, changed, "test"), run_dir)
+    train(config_of(changed), run_dir)
     return load_tensors(run_dir / "model.safetensors", MODEL_KIND)[0]["model.head.weight"]
 
 

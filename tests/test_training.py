@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 import soundfile
 import torch
-from tones import tone_config
+from tones import config_of, tone_config
 
 from asr.checkpoint import MODEL_KIND, load_tensors
-from asr.config import parse_options
 from asr.errors import AsrError, ConfigError, DataError, TrainingError
-from asr.experiment import ExperimentConfig
 from asr.recognizer import Recognizer
 from asr.training import TrainingResult, train
 from asr.training.diagnosis import CollapseWatch, require_finite_gradient, require_finite_losses
@@ -35,10 +33,6 @@ from asr.training import train
 config = parse_options(ExperimentConfig, json.loads(sys.argv[1]), "test")
 train(config, Path(sys.argv[2]), resume=True)
 """
-
-
-def config_of(values: Mapping[str, Any]) -> ExperimentConfig:
-    return parse_options(ExperimentConfig, values, "test")
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:

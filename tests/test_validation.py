@@ -6,27 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tones import tone_config
+from tones import wer_after
 
-from asr.config import parse_options
 from asr.errors import DataError
-from asr.experiment import ExperimentConfig
-from asr.training import train
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return tone_config(tmp_path_factory.mktemp("tones"))
-
-
-def trained(values: dict[str, Any], tmp_path: Path) -> float:
-    config = parse_options(ExperimentConfig, values, "test")
-    return train(config, tmp_path).validation.wer
 
 
 def test_a_beam_search_can_choose_the_checkpoints(tones: dict[str, Any], tmp_path: Path) -> None:
     validation = {"decoder": "beam", "beam": {"beam_width": 8}}
-    assert trained({**tones, "validation": validation}, tmp_path) < 0.1
+    assert wer_after({**tones, "validation": validation}, tmp_path) < 0.1
 
 
 def test_a_language_model_of_other_tokens_is_refused_before_training(
@@ -38,5 +25,5 @@ def test_a_language_model_of_other_tokens_is_refused_before_training(
     lm.write_text(f"\\data\\\nngram 1=4\n\n\\1-grams:\n{unigrams}\n\\end\\\n")
     validation = {"decoder": "beam", "lm": str(lm)}
     with pytest.raises(DataError, match=r"lacks the token .ba. and 2 more"):
-        trained({**tones, "validation": validation}, tmp_path / "run")
+        wer_after({**tones, "validation": validation}, tmp_path / "run")
     assert not (tmp_path / "run" / "state.safetensors").exists()

@@ -9,25 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from tones import tone_config
+from tones import config_of
 
 from asr.checkpoint import MODEL_KIND, load_tensors
-from asr.config import parse_options
 from asr.errors import ConfigError, ModelFileError
-from asr.experiment import ExperimentConfig, build_model
+from asr.experiment import build_model
 from asr.recognizer import Recognizer
 from asr.tokens import Tokenizer, tokenizer_from_dict
 from asr.training import TrainingResult, train
 from asr.training.warm_start import adopt_settings, start_from
-
-
-def config_of(values: dict[str, Any]) -> ExperimentConfig:
-    return parse_options(ExperimentConfig, values, "test")
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return tone_config(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(scope="module")

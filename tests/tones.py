@@ -6,10 +6,16 @@ Each word is a tone of its own pitch; a model that hears pitch learns it in a fe
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+
+from asr.config import parse_options
+from asr.experiment import ExperimentConfig
+from asr.training import train
 
 RATE_HZ = 8000
 PITCHES_HZ = {"ba": 400.0, "do": 900.0, "mi": 1800.0}
@@ -72,3 +78,13 @@ def tone_config(directory: Path, **training: object) -> dict[str, object]:
         "optim": {"learning_rate": 2e-2, "ema_decay": 0.9},
         "training": {"epochs": 6, "device": "cpu", "num_threads": 1, **training},
     }
+
+
+def config_of(values: Mapping[str, Any]) -> ExperimentConfig:
+    """The experiment of nested settings."""
+    return parse_options(ExperimentConfig, values, "test")
+
+
+def wer_after(values: Mapping[str, Any], run_dir: Path) -> float:
+    """Train by nested settings; returns the word error rate on the development set."""
+    return train(config_of(values), run_dir).validation.wer
