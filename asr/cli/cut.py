@@ -7,17 +7,12 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.arguments import Device, Model
 from asr.errors import DataError, require_extra
 
 
 def cut(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Model file that knows the transcripts' letters, or a name of `asr models`.",
-        ),
-    ],
+    model: Model,
     manifest: Annotated[Path, typer.Argument(help="JSONL manifest with true transcripts.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="JSONL manifest of the pieces.")],
     words: Annotated[
@@ -31,11 +26,12 @@ def cut(
         float, typer.Option(help="Drop a piece with a word less sure than this, 0 to 1.")
     ] = 0.3,
     seed: Annotated[int, typer.Option(help="Of the drawn lengths.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Make training data of pieces: of few words in a row, or of certain words only.
 
-    The audio stays where it is. Transcripts are written as the model normalises them.
+    MODEL must know the letters of the transcripts, which are written as it normalises them. The
+    audio stays where it is.
     """
     with require_extra("train", "cutting with a PyTorch model"):
         from asr.cutting import CutOptions, cut_utterances

@@ -7,23 +7,19 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.arguments import Device, Model
 from asr.cli.decoding_options import DecodingOptions
 from asr.errors import DataError, require_extra
 
 
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="Model file of `asr train`, or a name that `asr models` lists."
-        ),
-    ],
+    model: Model,
     manifest: Annotated[Path, typer.Argument(help="JSONL manifest with references.")],
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write references, hypotheses and alignments as JSONL."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
 ) -> None:
     """Word, character and sentence error rate of a model on a manifest.

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.arguments import Model
 from asr.errors import require_extra
 
 
 def pack(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Model file, or a name that `asr models` lists.")
-    ],
+    model: Model,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The model file to write.")
     ],

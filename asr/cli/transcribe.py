@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from asr.cli.arguments import Device
 from asr.cli.decoding_options import DecodingOptions
 from asr.errors import DataError, require_extra
 
@@ -48,7 +49,7 @@ def transcribe(
         ),
     ] = None,
     channel: Annotated[str, typer.Option(help="mix, or the number of one channel from 0.")] = "mix",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
 ) -> None:
     """Print what is said: one line a file, after its path and a tab when there are several.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.arguments import Device
 from asr.cli.decoding_options import DecodingOptions
 from asr.errors import ConfigError, require_extra
 
@@ -41,7 +42,7 @@ def tune(
             help="About how long to search; large sets are searched in part then.",
         ),
     ] = 60.0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
 ) -> None:
     """Find language model weight, word bonus and pruning, and store them in MODEL.
