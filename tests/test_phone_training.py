@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tones import tone_config
 
 from asr.config import parse_options
+from asr.cutting import CutOptions, cut_utterances
 from asr.decoder_setup import DecoderSource, DecodingChoice, beam_setup
 from asr.errors import ConfigError, DataError
 from asr.experiment import ExperimentConfig
@@ -73,6 +75,17 @@ def test_transcripts_without_pronunciation_are_named(
     config = parse_options(ExperimentConfig, {**values, "tokens": tokens}, "test")
     with pytest.raises(DataError, match=r"words without pronunciation.*'mi'"):
         train(config, tmp_path / "run")
+
+
+def test_pieces_keep_the_words_of_the_transcript(
+    learnt: TrainingResult, values: dict[str, Any]
+) -> None:
+    """Though the phones of `mee` are those of `mi`, which the dictionary prefers."""
+    recognizer = Recognizer.load(learnt.model_path, "cpu", DecodingChoice(decoder="greedy"))
+    spoken = next(one for one in read_manifest(Path(values["data"]["dev"])) if "mi" in one.text)
+    written = replace(spoken, text=spoken.text.replace("mi", "mee"))
+    cutting = cut_utterances(recognizer, [written], CutOptions(max_words=1, min_score=0))
+    assert [piece.text for piece in cutting.pieces] == written.text.split()
 
 
 PHONES = PhoneTokenizer(("B", "D", "M"), {"ba": [("B",)], "do": [("D",)]})
