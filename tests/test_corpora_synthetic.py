@@ -22,6 +22,7 @@ from asr.corpora.synthetic import (
     speaker_name,
     split_families,
 )
+from asr.errors import MissingExtraError, require_extra
 from asr.synthesis import Voice, list_languages, list_variants
 
 espeakng_loader = pytest.importorskip("espeakng_loader", reason="voices need the extra 'demo'")
@@ -156,3 +157,26 @@ def test_few_jobs_are_done_in_this_process() -> None:
     done: list[int] = []  # seen here only if no other process did it
     assert list(in_processes(done.append, [1, 2], 4)) == [None, None]
     assert done == [1, 2]
+
+
+def count_threads(_: int) -> int:
+    with require_extra("train", "counting threads"):
+        import torch
+    return torch.get_num_threads()
+
+
+def test_each_process_computes_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(synthetic, "_MIN_PARALLEL_JOBS", 2)
+    assert list(in_processes(count_threads, range(2), 2)) == [1, 1]
+
+
+def test_processes_need_torch_only_where_their_jobs_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(name='torch')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(synthetic, "_MIN_PARALLEL_JOBS", 2)
+    assert list(in_processes(square, range(2), 2)) == [0, 1]
+    with pytest.raises(MissingExtraError, match=r"pip install .asr\[train\]"):
+        list(in_processes(count_threads, range(2), 2))

@@ -21,7 +21,6 @@ from pydantic import Field, model_validator
 
 from asr.audio import Waveform
 from asr.config import Options
-from asr.errors import require_extra
 from asr.synthesis import Voice
 
 JobT = TypeVar("JobT")
@@ -135,11 +134,12 @@ def place(speech: Waveform, options: SynthesisOptions, rng: np.random.Generator)
 
     Args:
         speech: Without silence around it.
-        options: Range of the noise.
+        options: Range of the noise; a fifth of the utterances have hum of the mains in it.
         rng: Source of the draws.
 
     Returns:
-        At the rate of `speech`, with a peak from -26 to -1 dB of full scale.
+        At the rate of `speech`, with 0.05 to 0.4 s before and after it, and a peak from -26 to
+        -1 dB of full scale.
     """
     rate_hz = speech.sample_rate_hz
     lead, tail = (rng.uniform(0.05, 0.4, 2) * rate_hz).astype(int)
@@ -174,7 +174,12 @@ def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) 
 
 
 def mains_hum(num_samples: int, sample_rate_hz: int, rng: np.random.Generator) -> np.ndarray:
-    """Hum at 50 or 60 Hz with six harmonics of drawn strength and phase.
+    """Hum at 50 or 60 Hz with six overtones, of drawn strength and phase.
+
+    Args:
+        num_samples: Length; at least 1.
+        sample_rate_hz: Its rate, above 840 Hz.
+        rng: Source of the draws.
 
     Returns:
         (num_samples,) float64 of mean power 1.
@@ -213,8 +218,10 @@ def in_processes(
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    with require_extra("train", "resampling audio"):
+    try:
         import torch
+    except ModuleNotFoundError:
+        return  # an error here would break the pool; a job that needs torch says what is missing
     torch.set_num_threads(1)  # or every process would start as many threads as there are cores
 
 
