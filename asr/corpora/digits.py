@@ -24,6 +24,7 @@ from pydantic import Field
 
 from asr.audio import Waveform, resample, write_audio
 from asr.corpora.listing import Entry, Importer, Listing
+from asr.corpora.splits import SPLITS
 from asr.corpora.synthetic import (
     ACCENTS,
     SynthesisOptions,
@@ -78,8 +79,6 @@ FOREIGN: Mapping[str, Mapping[str, str]] = {
 }
 """Languages whose speakers say English digits, and how each word is spelled for them."""
 
-_SPLITS = ("train", "dev", "test")
-
 # 1 to 7 words in equal shares; any 150 utterances in a row from index 0 have exactly 600 words.
 _WORD_COUNTS = (4, 1, 7, 2, 6, 3, 5)
 
@@ -132,18 +131,18 @@ def speak_digits(split: str, index: int, config: DigitsConfig) -> tuple[str, Voi
     """One utterance: its words, who speaks, and what is heard.
 
     Args:
-        split: `train`, `dev` or `test`.
+        split: One of `SPLITS`.
         index: Number of the utterance in its split, from 0.
         config: Seed and range of the noise.
     """
-    rng = np.random.default_rng((config.seed, _SPLITS.index(split), index))
+    rng = np.random.default_rng((config.seed, SPLITS.index(split), index))
     count = min(_WORD_COUNTS[index % len(_WORD_COUNTS)], config.max_words)
     words = [DIGITS[digit] for digit in rng.integers(len(DIGITS), size=count)]
     voice = draw_voice(split_families()[split], index, ACCENTS, rng)
     pause_share = rng.choice([0.0, 0.0, 0.2, 0.5])
     gaps = [", " if rng.random() < pause_share else " " for _ in words[1:]]
     # Drawn apart from the rest: a share of 0 leaves every utterance as it was without the option.
-    choices = np.random.default_rng((config.seed, _SPLITS.index(split), index, 1))
+    choices = np.random.default_rng((config.seed, SPLITS.index(split), index, 1))
     words = [
         OH if word == DIGITS[0] and choices.random() < config.oh_share else word for word in words
     ]
