@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from asr.corpora.recorders import (
@@ -79,38 +79,55 @@ def test_a_gate_closes_on_weak_sounds_alone() -> None:
 def test_weak_ends_are_cut_off() -> None:
     quiet = tone(500.0, 0.2, amplitude=0.03)
     word = np.concatenate([quiet, tone(500.0, 0.3), quiet])
-    kept = cut_short(word, 20.0, RATE_HZ)
+    kept = cut_short(word, RATE_HZ, 20.0)
     assert len(kept) == pytest.approx(0.3 * RATE_HZ, abs=0.021 * RATE_HZ)
     start = word.tobytes().find(kept.tobytes())
     assert start == pytest.approx(8 * 0.2 * RATE_HZ, abs=8 * 0.011 * RATE_HZ)
-    np.testing.assert_array_equal(cut_short(word, 40.0, RATE_HZ), word)
+    np.testing.assert_array_equal(cut_short(word, RATE_HZ, 40.0), word)
 
 
 def test_weak_middles_stay() -> None:
     word = np.concatenate([tone(500.0, 0.1), np.zeros(800), tone(500.0, 0.1)])
-    np.testing.assert_array_equal(cut_short(word, 20.0, RATE_HZ), word)
+    np.testing.assert_array_equal(cut_short(word, RATE_HZ, 20.0), word)
+
+
+def test_one_piece_ends_at_the_first_silence() -> None:
+    vowel, consonant = tone(500.0, 0.2), tone(3000.0, 0.1, amplitude=0.3)
+    word = np.concatenate([consonant, np.zeros(800), vowel, np.zeros(800), consonant])
+    np.testing.assert_array_equal(cut_short(word, RATE_HZ, 20.0), word)
+    kept = cut_short(word, RATE_HZ, 20.0, one_piece=True)
+    assert len(kept) == pytest.approx(0.2 * RATE_HZ, abs=0.021 * RATE_HZ)
+    assert np.abs(kept[200:-200]).max() == pytest.approx(1.0, abs=0.01)
 
 
 def test_no_word_is_cut_to_a_click() -> None:
     word = np.concatenate([tone(500.0, 0.05), tone(500.0, 0.3, amplitude=0.001)])
-    np.testing.assert_array_equal(cut_short(word, 20.0, RATE_HZ), word)
+    np.testing.assert_array_equal(cut_short(word, RATE_HZ, 20.0), word)
 
 
-@given(LEVELS, st.floats(3, 40))
-def test_cutting_is_what_a_loop_over_frames_says(levels: list[float], under_db: float) -> None:
+@given(LEVELS, st.floats(3, 40), st.booleans())
+def test_cutting_is_what_a_loop_over_frames_says(
+    levels: list[float], under_db: float, one_piece: bool
+) -> None:
     word, decibels = word_of(levels), smoothed_levels_db(levels)
     threshold_db = max(decibels) - under_db
     # Rounding decides where a level is the threshold.
-    if min(abs(level - threshold_db) for level in decibels) < 1e-3:
-        return
-    first = 0
-    while decibels[first] < threshold_db:
-        first += 1
-    end = len(levels)
-    while decibels[end - 1] < threshold_db:
-        end -= 1
-    expected = word if end - first < 12 else word[80 * first : 80 * end]
-    np.testing.assert_array_equal(cut_short(word, under_db, RATE_HZ), expected)
+    assume(min(abs(level - threshold_db) for level in decibels) > 1e-3)
+    assume(sorted(decibels)[-1] - sorted(decibels)[-2] > 1e-3)
+    first, end = 0, len(levels)
+    if one_piece:
+        first = end = decibels.index(max(decibels))
+        while first > 0 and decibels[first - 1] >= threshold_db:
+            first -= 1
+        while end < len(levels) and decibels[end] >= threshold_db:
+            end += 1
+    else:
+        while decibels[first] < threshold_db:
+            first += 1
+        while decibels[end - 1] < threshold_db:
+            end -= 1
+    expected = word if end - first < 8 else word[80 * first : 80 * end]
+    np.testing.assert_array_equal(cut_short(word, RATE_HZ, under_db, one_piece), expected)
 
 
 @given(LEVELS, st.floats(5, 30), st.floats(1, 40))

@@ -29,12 +29,15 @@ GATE_LOSS_DB = (8.0, 35.0)
 CUT_UNDER_DB = (13.0, 36.0)
 """Bounds of the threshold below the loudest sound of a word at which it is cut off."""
 
+ONE_PIECE_SHARE = 0.5
+"""Share of the recorders that cut which stop at the first silence: of "six" the vowel is left."""
+
 _GATE_SLOPE_DB = 6.0
 """Below its threshold a gate closes over so many decibels."""
 
 _FRAME_S = 0.01
-_SHORTEST_S = 0.12
-"""No word is cut shorter: the fastest "eight" lasts about as long."""
+_SHORTEST_S = 0.08
+"""No word is cut shorter: the vowel of a fast "six" lasts about as long."""
 
 Recorder = Callable[[np.ndarray], np.ndarray]
 """(num_samples,) float64 of one word to what is left of it, perhaps shorter."""
@@ -49,7 +52,7 @@ class RecorderOptions(Options):
         gate_share: Share whose weak sounds are made weaker, by `GATE_LOSS_DB` from `GATE_UNDER_DB`
             on.
         cut_share: Share whose words begin and end where they pass a threshold within
-            `CUT_UNDER_DB`.
+            `CUT_UNDER_DB`; `ONE_PIECE_SHARE` of these keep only what is louder without a break.
     """
 
     shelf_share: float = Field(0.0, ge=0, le=1)
@@ -66,20 +69,20 @@ def draw_recorder(options: RecorderOptions, rate_hz: int, rng: np.random.Generat
         rate_hz: Of the samples that the device records.
         rng: Source of the draws; each parameter is uniform between its bounds.
     """
-    shelf = gate = cut_under_db = None
+    shelf = gate = cut = None
     if options.shelf_share and rng.random() < options.shelf_share:
         shelf = (rng.uniform(*SHELF_DB), rng.uniform(*SHELF_CORNER_HZ))
     if options.gate_share and rng.random() < options.gate_share:
         gate = (rng.uniform(*GATE_UNDER_DB), rng.uniform(*GATE_LOSS_DB))
     if options.cut_share and rng.random() < options.cut_share:
-        cut_under_db = rng.uniform(*CUT_UNDER_DB)
+        cut = (rng.uniform(*CUT_UNDER_DB), rng.random() < ONE_PIECE_SHARE)
 
     def record(samples: np.ndarray) -> np.ndarray:
         if shelf is not None:
             samples = high_shelf(samples, *shelf, rate_hz)
         if gate is not None:
             samples = close_gate(samples, *gate, rate_hz)
-        return samples if cut_under_db is None else cut_short(samples, cut_under_db, rate_hz)
+        return samples if cut is None else cut_short(samples, rate_hz, *cut)
 
     return record
 
@@ -131,13 +134,16 @@ def close_gate(samples: np.ndarray, under_db: float, loss_db: float, rate_hz: in
     return gated
 
 
-def cut_short(samples: np.ndarray, under_db: float, rate_hz: int) -> np.ndarray:
+def cut_short(
+    samples: np.ndarray, rate_hz: int, under_db: float, one_piece: bool = False
+) -> np.ndarray:
     """From the first to the last 10 ms that are not `under_db` weaker than the loudest.
 
     Args:
-        samples: (num_samples,); returned whole where less than 0.12 s would be left.
-        under_db: Above 0.
+        samples: (num_samples,); returned whole where less than 0.08 s would be left.
         rate_hz: Of the samples.
+        under_db: Above 0.
+        one_piece: Only the 10 ms around the loudest up to the first on either side that are weaker.
 
     Returns:
         A range of `samples`.
@@ -145,9 +151,17 @@ def cut_short(samples: np.ndarray, under_db: float, rate_hz: int) -> np.ndarray:
     levels_db = _levels_db(samples, rate_hz)
     if not len(levels_db):
         return samples
-    loud = np.flatnonzero(levels_db >= levels_db.max() - under_db)
+    is_loud = levels_db >= levels_db.max() - under_db
+    if one_piece:
+        loudest = int(np.argmax(levels_db))
+        breaks = np.flatnonzero(~is_loud)
+        first = int(breaks[breaks < loudest].max(initial=-1)) + 1
+        end = int(breaks[breaks > loudest].min(initial=len(is_loud)))
+    else:
+        loud = np.flatnonzero(is_loud)
+        first, end = int(loud[0]), int(loud[-1]) + 1
     frame = round(_FRAME_S * rate_hz)
-    kept = samples[loud[0] * frame : (loud[-1] + 1) * frame]
+    kept = samples[first * frame : end * frame]
     return kept if len(kept) >= _SHORTEST_S * rate_hz else samples
 
 
