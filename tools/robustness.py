@@ -41,6 +41,7 @@ from asr.augment import effects
 from asr.augment.noise import NoiseLibrary
 from asr.augment.seeds import draw_uniform
 from asr.cli import run_command
+from asr.cli.arguments import Device
 from asr.cli.decoding_options import DecodingOptions, takes_decoding_options
 from asr.decoder_setup import DecodingChoice
 from asr.errors import DataError
@@ -61,6 +62,7 @@ RANGE_KBITS = (8, 160)
 the place between them, from the greatest (0) to the least (1)."""
 MAX_CACHED_S = 1800.0
 MAX_DELAY_SAMPLES = 2400
+"""How far the decoded audio is searched for the original: LAME and its decoder delay by 1105."""
 
 Effect = Callable[[Tensor, int, torch.Generator], Tensor]
 """(num_samples,) float32, its rate in Hz, what draws; the degraded samples at the same rate."""
@@ -81,15 +83,18 @@ class System:
 
 def robustness(
     manifests: Annotated[list[Path], typer.Argument(help="JSONL manifests; a table for each.")],
-    model: Annotated[list[Path], typer.Option(metavar="FILE", help="Model file; repeatable.")],
+    model: Annotated[
+        list[str],
+        typer.Option(metavar="MODEL", help="Model file, or a name of `asr models`; repeatable."),
+    ],
     noise: Annotated[Path, typer.Option(metavar="DIR", help="Noise recordings.")],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the tables here.")] = None,
     seed: Annotated[int, typer.Option(help="Of noise excerpts and rooms.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
 ) -> None:
     """What degraded audio does to the word errors of models: a markdown table."""
-    models = [systems_of(path, device, decoding.choice()) for path in model]
+    models = [systems_of(name, device, decoding.choice()) for name in model]
     if len(models) > 1:
         models = [
             [System(f"{number} {one.name}", one.recognizer) for one in systems]
@@ -104,8 +109,8 @@ def robustness(
                 counts[condition][name] = count
         parts.append(f"{table(counts)}\n\n{manifest}, seed {seed}, noise {noise} (odd places)")
     parts += [
-        f"{one.name}: {path}, {one.recognizer.decoding}"
-        for path, systems in zip(model, models, strict=True)
+        f"{one.name}: {name}, {one.recognizer.decoding}"
+        for name, systems in zip(model, models, strict=True)
         for one in systems
     ]
     text = "\n\n".join(parts) + "\n"
@@ -114,9 +119,9 @@ def robustness(
     typer.echo(text, nl=False)
 
 
-def systems_of(path: Path, device: str, choice: DecodingChoice) -> list[System]:
+def systems_of(model: str, device: str, choice: DecodingChoice) -> list[System]:
     """The model with greedy decoding, and as chosen where that is beam search."""
-    recognizer = Recognizer.load(resolve_model(path), device, choice)
+    recognizer = Recognizer.load(resolve_model(model), device, choice)
     systems = [System("greedy", recognizer.with_decoding(DecodingChoice(decoder="greedy")))]
     if recognizer.decoding != systems[0].recognizer.decoding:
         systems.append(System("beam", recognizer))
@@ -150,20 +155,29 @@ def measure(
     total = len(sources) * len(effects_by_name)
     with progress_bar(f"recognising {manifest.name}", total) as advance:
         for group in read_groups(recognizer, sources):
-            ids, waveforms = [name for name, _ in group], [_readable(one) for _, one in group]
+            waveforms = {utterance_id: _readable(read) for utterance_id, read in group}
             for name, effect in effects_by_name.items():
-                degraded = []
-                for utterance_id, waveform in zip(ids, waveforms, strict=True):
-                    degraded.append(degrade(waveform, effect, f"{seed} {utterance_id}"))
+                degraded = [
+                    degrade(waveform, effect, f"{seed} {utterance_id}")
+                    for utterance_id, waveform in waveforms.items()
+                ]
+                for system_name, hypotheses in _transcribe(degraded, systems):
+                    heard[name, system_name] |= zip(waveforms, hypotheses, strict=True)
+                for _ in degraded:
                     advance()
-                emissions = recognizer.emissions_many(degraded)
-                for system in systems:
-                    texts = (one.text for one in system.recognizer.decode(emissions))
-                    heard[name, system.name] |= zip(ids, texts, strict=True)
     references = {one.id: normalize(one.text, text_config) for one in utterances}
     for (name, system_name), texts in heard.items():
-        hypotheses = {key: normalize(text, text_config) for key, text in texts.items()}
-        yield name, system_name, score_texts(references, hypotheses).words
+        normalized = {key: normalize(text, text_config) for key, text in texts.items()}
+        yield name, system_name, score_texts(references, normalized).words
+
+
+def _transcribe(
+    waveforms: Sequence[Waveform], systems: Sequence[System]
+) -> Iterator[tuple[str, list[str]]]:
+    """Name of each system of one model, and its texts."""
+    emissions = systems[0].recognizer.emissions_many(waveforms)
+    for system in systems:
+        yield system.name, [one.text for one in system.recognizer.decode(emissions)]
 
 
 def _readable(read: Waveform | DataError) -> Waveform:
@@ -251,9 +265,10 @@ def encode_mp3(samples: np.ndarray) -> bytes:
 def _in_place(decoded: np.ndarray, original: np.ndarray) -> np.ndarray:
     """`decoded` without the delay of the codec, which most decoders leave in; measured."""
     fft_size = 1 << (len(decoded) + len(original)).bit_length()
-    spectra = (np.fft.rfft(one, fft_size) for one in (decoded, original))
-    products = next(spectra) * np.conj(next(spectra))
-    delay = int(np.fft.irfft(products)[:MAX_DELAY_SAMPLES].argmax())
+    correlation = np.fft.irfft(
+        np.fft.rfft(decoded, fft_size) * np.conj(np.fft.rfft(original, fft_size))
+    )
+    delay = int(correlation[:MAX_DELAY_SAMPLES].argmax())
     placed = np.zeros_like(original)
     kept = decoded[delay : delay + len(original)]
     placed[: len(kept)] = kept
