@@ -14,7 +14,8 @@ from conftest import ToneModel
 from typer.testing import CliRunner
 
 from asr.cli import app
-from asr.cli.decoding_options import DecodingOptions, parse_numbers, takes_decoding_options
+from asr.cli.arguments import parse_numbers
+from asr.cli.decoding_options import DecodingOptions, takes_decoding_options
 from asr.errors import AsrError, ConfigError, DataError, ModelFileError
 from asr.manifest import read_manifest
 
@@ -215,7 +216,10 @@ def test_the_decorator_puts_every_option_into_one_value() -> None:
 
 
 def test_numbers_of_an_option() -> None:
-    assert parse_numbers("--x", "0.5, 1 2") == [0.5, 1.0, 2.0]
-    assert parse_numbers("--x", "") == []
+    assert parse_numbers("--x", "0.5, 1 2", float) == [0.5, 1.0, 2.0]
+    assert parse_numbers("--x", "", float) == []
+    assert parse_numbers("--x", "0 1", int) == [0, 1]
     with pytest.raises(ConfigError, match="--x: cannot read numbers in 'a'"):
-        parse_numbers("--x", "a")
+        parse_numbers("--x", "a", float)
+    with pytest.raises(ConfigError, match="--x: cannot read numbers in '0 1.5'"):
+        parse_numbers("--x", "0 1.5", int)

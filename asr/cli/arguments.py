@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
+
+from asr.errors import ConfigError
+
+NumberT = TypeVar("NumberT", int, float)
 
 Model = Annotated[
     str,
@@ -16,3 +21,20 @@ Model = Annotated[
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 """Where a model computes."""
+
+
+def parse_numbers(option: str, text: str, kind: Callable[[str], NumberT]) -> list[NumberT]:
+    """Numbers separated by commas or blanks.
+
+    Args:
+        option: What they were given to, for errors.
+        text: The numbers.
+        kind: `int` or `float`.
+
+    Raises:
+        ConfigError: Something is no such number.
+    """
+    try:
+        return [kind(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise ConfigError(f"{option}: cannot read numbers in {text!r}") from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from asr.errors import ConfigError
+from asr.cli.arguments import parse_numbers
 
 if TYPE_CHECKING:
     from asr.decoder_setup import DecodingChoice
@@ -106,7 +106,7 @@ class DecodingOptions:
         return DecodingChoice(
             decoder=self.decoder,
             lms=self.lm,
-            mix=parse_numbers("--lm-mix", self.lm_mix),
+            mix=parse_numbers("--lm-mix", self.lm_mix, float),
             ignore_lm=self.no_lm,
             lexicon=self.lexicon,
             hotwords=self.hotwords,
@@ -115,18 +115,6 @@ class DecodingOptions:
             pronunciations=self.pronunciations,
             settings=settings,
         )
-
-
-def parse_numbers(option: str, text: str) -> list[float]:
-    """Numbers separated by commas or blanks.
-
-    Raises:
-        ConfigError: Something is no number.
-    """
-    try:
-        return [float(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        raise ConfigError(f"{option}: cannot read numbers in {text!r}") from None
 
 
 def takes_decoding_options(command: Callable[..., None]) -> Callable[..., None]:

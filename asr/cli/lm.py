@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from asr.cli.arguments import parse_numbers
 from asr.errors import ConfigError, DataError, ModelFileError, require_extra
 
 lm_app = typer.Typer(
@@ -70,7 +71,7 @@ def build(
     from asr.lm.kneser_ney import BuildOptions, build_model
 
     check_model_name(output)
-    values: dict[str, object] = {"order": order, "prune": tuple(_numbers(prune, "--prune", int))}
+    values: dict[str, object] = {"order": order, "prune": parse_numbers("--prune", prune, int)}
     if run_words is not None:
         values["run_words"] = run_words
     options = parse_options(BuildOptions, values, "the command line")
@@ -126,7 +127,7 @@ def interpolate(
     if (weights is None) == (not tune):
         raise ConfigError("give either --weights or --tune")
     read = [read_model(path) for path in models]
-    chosen = best_weights(read, tune) if tune else _numbers(weights or "", "--weights", float)
+    chosen = best_weights(read, tune) if tune else parse_numbers("--weights", weights or "", float)
     write_model(mix(read, chosen), output)
     shown = " ".join(f"{weight:.4f}" for weight in chosen)
     sys.stderr.write(f"weights: {shown}\n")
@@ -196,13 +197,6 @@ def _written_like(model: str | None, texts: Sequence[Path]) -> Iterator[Sequence
         for path, copy in zip(texts, copies, strict=True):
             normalize_text_file(path, copy, config)
         yield copies
-
-
-def _numbers(text: str, option: str, kind: type[int] | type[float]) -> list[float]:
-    try:
-        return [kind(field) for field in text.replace(",", " ").split()]
-    except ValueError:
-        raise ConfigError(f"{option}: cannot read numbers in {text!r}") from None
 
 
 def _read_words(path: Path) -> list[str]:
