@@ -221,5 +221,5 @@ def test_numbers_of_an_option() -> None:
     assert parse_numbers("--x", "0 1", int) == [0, 1]
     with pytest.raises(ConfigError, match="--x: cannot read numbers in 'a'"):
         parse_numbers("--x", "a", float)
-    with pytest.raises(ConfigError, match="--x: cannot read numbers in '0 1.5'"):
+    with pytest.raises(ConfigError, match=r"--x: cannot read numbers in '0 1\.5'"):
         parse_numbers("--x", "0 1.5", int)
