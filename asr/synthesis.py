@@ -14,6 +14,7 @@ import _ctypes
 import ctypes
 import difflib
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,8 @@ _POS_CHARACTER = 1
 _IPA_SEPARATED = 0x02 | ord("_") << 8
 _NOT_PHONES = str.maketrans("", "", "ˈˌ\u200d\u0361")
 """Stress marks, joiners and ties."""
+_VOICE_CHANGE = re.compile(r"\([\w-]+\)")
+"""Before and after what is said as in another language: `(en)`."""
 _RATE, _VOLUME, _PITCH, _RANGE, _WORDGAP = 1, 2, 3, 4, 7
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
@@ -158,11 +161,12 @@ def pronounce(words: Sequence[str], language: str = "en-us") -> list[tuple[str, 
         language: See `list_languages`.
 
     Returns:
-        For each word its phones in IPA, without stress; a diphthong or an affricate is one.
+        For each word its phones in IPA, without stress; a diphthong or an affricate is one. None
+        where nothing of it is spoken.
 
     Raises:
         ConfigError: The language is unknown.
-        DataError: A word holds a blank or nothing, or nothing of it is spoken.
+        DataError: A word holds a blank, a NUL character or nothing.
         MissingExtraError: The extra `demo` is not installed.
     """
     identifier = _identifier(Voice(language))
@@ -181,10 +185,7 @@ def _phones(engine: ctypes.CDLL, word: str) -> tuple[str, ...]:
         found = engine.espeak_TextToPhonemes(ctypes.byref(rest), _CHARS_UTF8, _IPA_SEPARATED)
         parts.append(found.decode())
     text = "_".join(parts).replace(" ", "_").translate(_NOT_PHONES)
-    phones = tuple(filter(None, text.split("_")))
-    if not phones:
-        raise DataError(f"eSpeak NG has no pronunciation of {word!r}")
-    return phones
+    return tuple(filter(None, _VOICE_CHANGE.sub("_", text).split("_")))
 
 
 def list_languages() -> tuple[str, ...]:

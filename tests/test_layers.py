@@ -25,7 +25,16 @@ LAYERS = (
     # Manifests check audio against tokens; synthesis makes audio; the others are normalised texts.
     {"manifest", "prose", "synthesis", "word_files"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.
-    {"corpora", "features", "augment", "model", "decoding", "alignment", "audio_cache"},
+    {
+        "corpora",
+        "features",
+        "augment",
+        "model",
+        "decoding",
+        "alignment",
+        "audio_cache",
+        "pronouncing",
+    },
     {"batching", "checkpoint", "decoder_setup", "tensor_decoding", "tuning"},
     # The options above, composed, and the functions that build from them.
     {"experiment"},
@@ -52,6 +61,7 @@ TORCH_FREE = {
         "evaluation",
         "shipped",
         "word_files",
+        "pronouncing",
         "decoder_setup",
         "tuning",
         "cli",

@@ -246,7 +246,15 @@ def test_the_language_decides_how_a_word_is_pronounced() -> None:
     assert pronounce(["vier", "vier"], "de")[0] == pronounce(["vier"], "de")[0]
 
 
-@pytest.mark.parametrize("word", ["", "two words", "a\0b", "…"])
-def test_what_is_no_word_has_no_pronunciation(word: str) -> None:
-    with pytest.raises(DataError, match=r"word|pronunciation"):
+def test_words_of_another_language_are_phones_without_marks() -> None:
+    assert pronounce(["jeans"], "de") == [("dʒ", "iː", "n", "z")]
+
+
+@pytest.mark.parametrize("word", ["", "two words", "a\0b"])
+def test_what_is_no_word_is_not_pronounced(word: str) -> None:
+    with pytest.raises(DataError, match="expected one word"):
         pronounce(["fine", word])
+
+
+def test_words_of_which_nothing_is_spoken_have_no_phones() -> None:
+    assert pronounce(["…", "a", "'"]) == [(), ("eɪ",), ()]

@@ -15,6 +15,7 @@ from asr.cli.models import models
 from asr.cli.pack import pack
 from asr.cli.plot import plot
 from asr.cli.prepare import prepare
+from asr.cli.pronounce import pronounce
 from asr.cli.score import score
 from asr.cli.train import train
 from asr.cli.transcribe import transcribe
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (prepare, cut, train, score, plot, models, pack):
+for _verb in (prepare, cut, pronounce, train, score, plot, models, pack):
     app.command()(_verb)
 for _decoding_verb in (transcribe, evaluate, tune):
     app.command()(takes_decoding_options(_decoding_verb))

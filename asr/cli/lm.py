@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from asr.cli.arguments import parse_numbers
-from asr.errors import ConfigError, DataError, ModelFileError, require_extra
+from asr.errors import ConfigError, DataError
 
 lm_app = typer.Typer(
     help="Build, measure, mix, prune and adapt n-gram language models.",
@@ -177,21 +177,10 @@ def _written_like(model: str | None, texts: Sequence[Path]) -> Iterator[Sequence
     if model is None:
         yield texts
         return
-    with require_extra("train", "reading the model file"):
-        from asr.checkpoint import MODEL_KIND, read_documents
-    from asr.config import parse_options
-    from asr.shipped import resolve_model
-    from asr.text import TextConfig
+    from asr.cli.model_text import text_of_model
     from asr.word_files import normalize_text_file
 
-    model_path = resolve_model(model)
-    try:
-        values = read_documents(model_path, MODEL_KIND)["config"]["text"]
-    except (KeyError, TypeError):
-        raise ModelFileError(
-            f"{model_path} does not say how its transcripts are normalised"
-        ) from None
-    config = parse_options(TextConfig, values, str(model_path))
+    config = text_of_model(model)
     with tempfile.TemporaryDirectory(prefix="asr-") as directory:
         copies = [Path(directory) / f"{index}-{path.name}" for index, path in enumerate(texts)]
         for path, copy in zip(texts, copies, strict=True):
