@@ -24,6 +24,11 @@ from asr.files import atomic_path
 FORMAT_VERSION = 1
 MODEL_KIND = "asr-model"
 TRAINING_KIND = "asr-training-state"
+SCALE_SUFFIX = ".scale"
+"""Ends the name of the scales of an int8 weight. No tensor of a module is called so: what has the
+weight's own name is no module with a tensor `scale`."""
+MAX_LEVEL = 127
+"""Of int8 weights, of either sign."""
 _RETRAIN = "load it with the release that wrote it, or train again"
 
 
@@ -139,29 +144,95 @@ def _documents(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 def load_state(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Put `tensors` into `module`, all names, shapes and types required to agree.
 
-    Only float16 may stand for float32, and is widened: packed files have it.
+    Packed files have float16, or int8 with scales, for float32: see `float32_weight`.
 
     Raises:
-        ModelFileError: A tensor is missing, left over, or of another shape or type.
+        ModelFileError: A tensor is missing, left over, or of another shape or type, or the scales
+            of an int8 weight are not what they should be.
     """
     expected = module.state_dict()
+    scales = {scale_name(name) for name in expected} - expected.keys()
     missing = sorted(expected.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - expected.keys())
+    extra = sorted(tensors.keys() - expected.keys() - scales)
     if missing or extra:
         raise ModelFileError(
             f"{path} does not fit its configuration: "
             f"{len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
         )
-    widened = {name: _widened(tensor, expected[name]) for name, tensor in tensors.items()}
-    for name, tensor in widened.items():
-        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+    state = {}
+    for name, target in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype == torch.int8 or scale_name(name) in tensors.keys() - expected.keys():
+            tensor = float32_weight(name, tensors, path)
+        elif tensor.dtype == torch.float16 and target.dtype == torch.float32:
+            tensor = tensor.float()
+        if tensor.shape != target.shape or tensor.dtype != target.dtype:
             raise ModelFileError(
                 f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, "
-                f"expected {expected[name].dtype} {tuple(expected[name].shape)}"
+                f"expected {target.dtype} {tuple(target.shape)}"
             )
-    module.load_state_dict(widened)
+        state[name] = tensor
+    module.load_state_dict(state)
 
 
-def _widened(tensor: Tensor, expected: Tensor) -> Tensor:
-    is_half = tensor.dtype == torch.float16 and expected.dtype == torch.float32
-    return tensor.float() if is_half else tensor
+def scale_name(name: str) -> str:
+    """What the scales of an int8 weight are called.
+
+    >>> scale_name("model.head.weight")
+    'model.head.weight.scale'
+    """
+    return name + SCALE_SUFFIX
+
+
+def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight as whole numbers of a step that each row has for itself.
+
+    The step of a row is its largest magnitude / 127; each number is rounded to the nearest step, of
+    two as near to the even one. A row of zeros has step 0.
+
+    Args:
+        weight: (num_rows, ...), floating point, finite.
+
+    Returns:
+        Levels, int8 of the same shape, in -127 to 127, and scales (num_rows,) float32: the steps.
+        `float32_weight` multiplies them; what comes back is at most half a step off.
+
+    References:
+        Jacob et al. (2018), Quantization and training of neural networks for efficient
+        integer-arithmetic-only inference; here symmetric, and for storage alone.
+    """
+    rows = weight.float().flatten(1)
+    scales = rows.abs().amax(1) / MAX_LEVEL
+    steps = torch.where(scales > 0, scales, 1.0)
+    levels = (rows / steps[:, None]).round().clamp(-MAX_LEVEL, MAX_LEVEL)
+    return levels.to(torch.int8).reshape(weight.shape), scales
+
+
+def float32_weight(name: str, tensors: Mapping[str, Tensor], path: Path) -> Tensor:
+    """An int8 weight of a file, times the scales that are beside it, in float32.
+
+    Args:
+        name: Of the weight: (num_rows, ...) int8.
+        tensors: Those of the file, or a part of them, with the weight and its scales.
+        path: The file, for error messages.
+
+    Raises:
+        ModelFileError: There are no scales, or no int8 weight that they belong to, or they are not
+            (num_rows,) float32, finite and at least 0.
+    """
+    levels, scales = tensors[name], tensors.get(scale_name(name))
+    if scales is None:
+        raise ModelFileError(f"{path}: {name} is torch.int8 without {scale_name(name)}")
+    if levels.dtype != torch.int8 or not levels.dim():
+        raise ModelFileError(
+            f"{path}: {scale_name(name)} belongs to rows of torch.int8, "
+            f"and {name} is {levels.dtype} {tuple(levels.shape)}"
+        )
+    if scales.dtype != torch.float32 or scales.shape != levels.shape[:1]:
+        raise ModelFileError(
+            f"{path}: {scale_name(name)} is {scales.dtype} {tuple(scales.shape)}, "
+            f"expected torch.float32 {tuple(levels.shape[:1])}, one for each row of {name}"
+        )
+    if not bool((scales.isfinite() & (scales >= 0)).all()):
+        raise ModelFileError(f"{path}: {scale_name(name)} must be finite and not negative")
+    return levels.float() * scales.reshape(-1, *[1] * (levels.dim() - 1))

@@ -209,9 +209,15 @@ def test_pack_takes_a_name_and_tells_sizes(models_dir: Path) -> None:
     assert Path("small.safetensors").stat().st_size < before.stat().st_size
 
 
-def test_pack_keeps_float32_when_asked(models_dir: Path) -> None:
-    run("pack", "tones", "-o", "half.safetensors")
-    output = run("pack", "tones", "-o", "whole.safetensors", "--no-half").stdout
-    sizes = [Path(f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
-    assert sizes[0] < 0.6 * sizes[1]
-    assert len(output.splitlines()) == 2
+def test_pack_stores_weights_as_it_is_told(models_dir: Path) -> None:
+    sizes = {}
+    for weights in ("int8", "float16", "float32"):
+        output = run("pack", "tones", "-o", f"{weights}.safetensors", "--weights", weights).stdout
+        assert len(output.splitlines()) == 2
+        sizes[weights] = Path(f"{weights}.safetensors").stat().st_size
+    assert sizes["float16"] < 0.6 * sizes["float32"]
+    assert sizes["int8"] < 0.7 * sizes["float16"]
+    run("pack", "tones", "-o", "default.safetensors")
+    assert Path("default.safetensors").stat().st_size == sizes["float16"]
+    with pytest.raises(ModelFileError, match="is int8 already"):
+        run("pack", "int8.safetensors", "-o", "again.safetensors")

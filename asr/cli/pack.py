@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,9 +16,10 @@ def pack(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The model file to write.")
     ],
-    half: Annotated[
-        bool, typer.Option("--half/--no-half", help="Weights as float16, or as they are.")
-    ] = True,
+    weights: Annotated[
+        Literal["int8", "float16", "float32"],
+        typer.Option(help="How to store them; int8 has a scale for each row of a matrix."),
+    ] = "float16",
 ) -> None:
     """Write a smaller file of MODEL: same settings, vocabulary, decoding and language model.
 
@@ -30,7 +31,7 @@ def pack(
     from asr.shipped import resolve_model
 
     source = resolve_model(model)
-    packing = pack_model(source, output, half)
+    packing = pack_model(source, output, weights)
     typer.echo(f"{source}: {packing.num_bytes_before} bytes")
     typer.echo(f"{output}: {packing.num_bytes} bytes")
     if packing.lm_bytes:
