@@ -296,6 +296,7 @@ def test_a_recipe_of_phones_makes_its_dictionary(
     pytest.importorskip("espeakng_loader", reason="pronouncing needs the extra 'demo'")
     tree, _ = several
     phones = ["--config", "quick.toml", "--set", "tokens.kind=phone", "--data-dir", str(tmp_path)]
+    (tree.recipe / "pronunciations.txt").write_text("mi m i\n")
     done = tree.run(*phones, "--set", "lm.vocabulary=2", "--stop-stage", "check")
     assert done.returncode == 0, done.stderr
     assert stages_of(done) == ["[prepare]", "[pronounce]", "[check]"]
@@ -308,6 +309,8 @@ def test_a_recipe_of_phones_makes_its_dictionary(
         for word in json.loads(line)["text"].lower().split()
     }
     assert set(found) == spoken
+    assert found["mi"] == (("m", "i"),)
+    assert found["do"] == (("d", "u"),)
     again = tree.run(*phones, "--stop-stage", "pronounce")
     assert stages_of(again)[-1] == "[pronounce] done before, skipped"
 

@@ -23,7 +23,7 @@ from asr.manifest import Utterance, read_manifest, read_manifests
 from asr.model_evaluation import evaluate_model
 from asr.model_tuning import TuneRequest, tune_model
 from asr.plots import plot_alignment, plot_run
-from asr.pronouncing import pronounce_words, ranked_words, write_dictionary
+from asr.pronouncing import pronounce_words, ranked_words, read_bases, write_dictionary
 from asr.prose import write_sentences
 from asr.recipe.description import Recipe, Source
 from asr.recipe.language_model import (
@@ -189,7 +189,10 @@ def _prepare(run: RecipeRun) -> None:
 
 
 def _pronounce(run: RecipeRun) -> None:
-    """Write the dictionary: words of the transcripts, and those of the language model's texts."""
+    """Write the dictionary: words of the transcripts, and those of the language model's texts.
+
+    eSpeak NG pronounces them, but for those in a file of the same name in the recipe's folder.
+    """
     if run.dictionary is None:
         raise ConfigError("only a recipe whose tokens are phones has words pronounced")
     options, text = run.lm or LmOptions(), run.config.text
@@ -197,7 +200,10 @@ def _pronounce(run: RecipeRun) -> None:
     files = [*texts.transcripts, *texts.prose, texts.dev]
     kept = set(vocabulary_of(texts, options.vocabulary)) | set(words_of(texts.dev))
     words = [word for word in ranked_words(files, text) if word in kept]
-    found = pronounce_words(words, run.recipe.language, {})
+    own = run.recipe.directory / DICTIONARY_FILE
+    found = pronounce_words(
+        words, run.recipe.language, read_bases([own], text) if own.exists() else {}
+    )
     write_dictionary(run.dictionary, found.dictionary)
     _say(f"  {run.dictionary}: {len(found.dictionary)} words")
     for word, reason in found.left_out.items():
