@@ -17,7 +17,7 @@ from asr.errors import DataError
 from asr.files import atomic_path
 from asr.lm.counting import text_lines
 from asr.text import TextConfig, normalize
-from asr.tokens import Tokenizer
+from asr.tokens import ADD_WORDS, Tokenizer
 from asr.tokens.dictionary import (
     LEXICON_COMMENTS,
     numbered_lines,
@@ -147,15 +147,14 @@ def _phrase(raw: str, text: TextConfig, tokenizer: Tokenizer, where: str) -> str
     if phrase and not unwritable:
         return phrase
     reason = "it is empty"
+    hint = f"say it in what the model writes: {shown_writable(tokenizer)}"
     if tokenizer.words is None and unwritable:
         unknown = sorted(set("".join(unwritable)) - set(_characters(tokenizer)))
         reason = f"the model writes no {', '.join(map(repr, unknown))}"
     elif unwritable:
         reason = f"the model has no pronunciation of {', '.join(map(repr, unwritable))}"
-    raise DataError(
-        f"{where}: {raw.strip()!r} cannot be recognised: {reason}",
-        hint=f"say it in what the model writes: {shown_writable(tokenizer)}",
-    )
+        hint = ADD_WORDS
+    raise DataError(f"{where}: {raw.strip()!r} cannot be recognised: {reason}", hint=hint)
 
 
 def _weight(text: str, where: str) -> float:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asr.errors import DataError
 from asr.text import TextConfig
-from asr.tokens import BLANK_TOKEN, CharTokenizer
+from asr.tokens import BLANK_TOKEN, CharTokenizer, PhoneTokenizer
 from asr.word_files import (
     HOTWORD_WEIGHT,
     normalize_text_file,
@@ -98,6 +98,13 @@ def test_bad_hotwords_are_refused_by_line(tmp_path: Path, text: str | bytes, mes
     with pytest.raises(DataError) as caught:
         read_hotwords(written(tmp_path / "h", text), LOWER, ASCII)
     assert message in str(caught.value)
+
+
+def test_words_without_pronunciation_are_refused_with_the_cure() -> None:
+    phones = PhoneTokenizer(("AA", "N"), {"ann": [("AA", "N")]})
+    assert parse_hotwords(["Ann ann"], LOWER, phones) == {"ann ann": HOTWORD_WEIGHT}
+    with pytest.raises(DataError, match=r"no pronunciation of 'bob'; .*--pronunciations"):
+        parse_hotwords(["ann bob"], LOWER, phones)
 
 
 def test_bad_hotwords_of_the_command_line_are_refused() -> None:

@@ -43,6 +43,7 @@ from asr.decoding.grammar_rules import (
 )
 from asr.decoding.lexicon import itself
 from asr.errors import DataError
+from asr.tokens import ADD_WORDS
 
 MAX_BYTES = 4_000_000
 """Of a grammar's text; more is no grammar that somebody wrote."""
@@ -160,7 +161,8 @@ def _spell(
     if not spellings:
         raise DataError(
             f"{source}, line {word.line}: the model has no pronunciation of the word "
-            f"{shortened(word.text)!r}"
+            f"{shortened(word.text)!r}",
+            hint=ADD_WORDS,
         )
     unknown = sorted(set("".join(spellings)) - labels.keys())
     if unknown:

@@ -20,6 +20,7 @@ import numpy as np
 from asr.decoding.fusion import BOUNDARY, HotwordTables, Trie
 from asr.decoding.lexicon import build_trie, itself
 from asr.errors import DataError
+from asr.tokens import ADD_WORDS
 
 MAX_WAYS = 64
 """Of pronouncing one phrase."""
@@ -79,7 +80,9 @@ def _paths(
     for word in words:
         ways.append(spellings(word))
         if not ways[-1]:
-            raise DataError(f"the hotword {phrase!r} has no pronunciation of {word!r}")
+            raise DataError(
+                f"the hotword {phrase!r} has no pronunciation of {word!r}", hint=ADD_WORDS
+            )
         unknown = sorted(set(ways[-1][0]) - labels.keys())
         if unknown:
             raise DataError(

@@ -16,12 +16,13 @@ Index 0 is the blank in every vocabulary. Four kinds:
 """
 
 from asr.tokens.bpe import BOUNDARY, MAX_PROTO_BYTES
-from asr.tokens.phones import PhoneTokenizer, Pronunciation
+from asr.tokens.phones import ADD_WORDS, PhoneTokenizer, Pronunciation
 from asr.tokens.tokenizers import TokensConfig, build_tokenizer, tokenizer_from_dict
 from asr.tokens.types import BLANK_TOKEN, Tokenizer, WordSpan
 from asr.tokens.written import BpeTokenizer, CharTokenizer, WordTokenizer, WrittenTokenizer
 
 __all__ = [
+    "ADD_WORDS",
     "BLANK_TOKEN",
     "BOUNDARY",
     "MAX_PROTO_BYTES",

@@ -12,6 +12,9 @@ from asr.errors import ModelFileError
 from asr.tokens.types import BLANK_TOKEN, WordSpan
 from asr.tokens.written import WrittenTokenizer, unknown_symbols
 
+ADD_WORDS = "write its phones into a file for --pronunciations; `asr pronounce` does it"
+"""The cure where a model of phones lacks a word, when recognising."""
+
 Pronunciation = tuple[str, ...]
 """Phones in order."""
 
