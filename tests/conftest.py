@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from tones import config_of, tone_config
 
 from asr.training import train
+
+# A machine that others load is slow, not wrong.
+settings.register_profile("asr", deadline=None)
+settings.load_profile("asr")
 
 
 @dataclass(frozen=True)
