@@ -94,7 +94,7 @@ def test_slow_search_finds_the_best_of_all_paths() -> None:
     seed=st.integers(0, 999),
     form=st.sampled_from(["array", "tensor", "fortran", "backwards", "read-only"]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_alignment_is_the_best_path(tokens: list[int], spare: int, seed: int, form: str) -> None:
     num_frames = min_frames(tokens) + spare
     log_probs = random_log_probs(seed, num_frames, 5)
@@ -108,7 +108,7 @@ def test_alignment_is_the_best_path(tokens: list[int], spare: int, seed: int, fo
 
 
 @given(seed=st.integers(0, 999), tokens=st.lists(st.integers(1, 3), min_size=1, max_size=4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_zero_probabilities_are_never_walked_through(seed: int, tokens: list[int]) -> None:
     log_probs = random_log_probs(seed, 9, 4)
     holes = np.random.default_rng(seed).random(log_probs.shape) < 0.4

@@ -24,9 +24,7 @@ from asr.errors import ConfigError, DataError
 from asr.threads import cpu_threads
 
 RATE_HZ = 16000
-QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -234,7 +232,7 @@ def test_wrong_settings_are_refused_by_name(
 # --- speed and gain ------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(percent=st.integers(50, 200), num_samples=st.integers(1, 5000))
 def test_speed_divides_the_duration(percent: int, num_samples: int) -> None:
     changed = effects.change_speed(torch.from_numpy(tone(num_samples)), percent / 100)
@@ -264,7 +262,7 @@ def test_all_speed_factors_are_drawn() -> None:
     assert min(lengths.count(length) for length in set(lengths)) >= 15  # 30 expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32))
 def test_gain_is_within_its_range(seed: int) -> None:
     config = parse_options(

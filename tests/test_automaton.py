@@ -109,7 +109,7 @@ def subsets(arcs: Sequence[Arc], start: frozenset[int]) -> list[frozenset[int]]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(arc_lists)
 def test_minimal_dfa_reads_what_the_network_reads(arcs: list[Arc]) -> None:
     dfa = minimal_dfa(network_of(arcs), START, END)
@@ -118,7 +118,7 @@ def test_minimal_dfa_reads_what_the_network_reads(arcs: list[Arc]) -> None:
             assert dfa_reads(dfa, word) == network_reads(arcs, word)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(arc_lists)
 def test_minimal_dfa_has_as_few_states_as_possible(arcs: list[Arc]) -> None:
     dfa = minimal_dfa(network_of(arcs), START, END)
@@ -224,7 +224,6 @@ def walk(tables: AutomatonTables, labels: np.ndarray) -> int:
     return state
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=8))
 def test_compiled_code_walks_the_tables(labels: list[int]) -> None:
     tables = spelled([[1], [1, 2], [3, 4, 5], [5, 4], [2, 4]])

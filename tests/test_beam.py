@@ -44,7 +44,6 @@ def as_text(tokens: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(CHARACTERS.decode(tokens).split())
 
 
-@settings(deadline=None)
 @given(seed=seeds, num_frames=st.integers(0, 5))
 def test_without_pruning_it_equals_the_walk_through_all_paths(seed: int, num_frames: int) -> None:
     log_probs = random_log_probs(seed, num_frames, VOCAB_SIZE)
@@ -62,7 +61,6 @@ def test_without_pruning_it_equals_the_walk_through_all_paths(seed: int, num_fra
         assert (one.lm_log_prob, one.score) == (0.0, one.acoustic_log_prob)
 
 
-@settings(deadline=None)
 @given(seed=seeds, num_frames=st.integers(1, 12), width=st.integers(1, 12))
 def test_a_narrow_beam_equals_the_slow_one(seed: int, num_frames: int, width: int) -> None:
     log_probs = random_log_probs(seed, num_frames, VOCAB_SIZE)
@@ -74,7 +72,7 @@ def test_a_narrow_beam_equals_the_slow_one(seed: int, num_frames: int, width: in
         assert one.acoustic_log_prob == pytest.approx(expected[one.tokens], abs=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, num_frames=st.integers(1, 40))
 def test_the_winner_has_the_probability_that_torch_computes(seed: int, num_frames: int) -> None:
     log_probs = random_log_probs(seed, num_frames, VOCAB_SIZE)
@@ -99,7 +97,7 @@ def ctc_log_prob(log_probs: npt.NDArray[np.float32], tokens: tuple[int, ...]) ->
     return -float(loss)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, num_frames=st.integers(1, 30))
 def test_times_are_those_of_the_best_path(seed: int, num_frames: int) -> None:
     generator = np.random.default_rng(seed)
@@ -211,7 +209,6 @@ def test_memory_follows_the_beam_not_the_length() -> None:
     values=st.lists(st.floats(-1e3, 1e3) | st.sampled_from([0.0, -math.inf]), min_size=1),
     data=st.data(),
 )
-@settings(deadline=None)
 def test_kth_highest_equals_sorting(values: list[float], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(values)))
     assert kth_highest(np.array(values), k) == sorted(values, reverse=True)[k - 1]

@@ -101,7 +101,7 @@ def decoder_of(situation: Situation, tokenizer: Tokenizer) -> BeamDecoder:
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), num_frames=st.integers(0, 5))
 def test_equals_scoring_every_transcript(
     models: dict[str, NgramModel], kind: str, name: str, seed: int, num_frames: int
@@ -210,7 +210,7 @@ def test_thousands_of_hotwords_change_nothing_else() -> None:
     assert many[0].text.startswith("bb ")
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), cut=st.integers(0, 40))
 def test_streams_and_threads_give_the_same(
     models: dict[str, NgramModel], seed: int, cut: int

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_beam import CHARACTERS, FRAME_S, VOCAB_SIZE, random_log_probs
 from test_beam_fusion import BPE, WORDS
@@ -29,7 +29,6 @@ from asr.errors import DataError
 NARROW = BeamConfig(beam_width=9, num_best=9)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 60), max_size=8))
 def test_chunks_of_any_size_give_the_offline_result(seed: int, cuts: list[int]) -> None:
     log_probs = random_log_probs(seed, 60, VOCAB_SIZE)

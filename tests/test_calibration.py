@@ -110,7 +110,7 @@ def penalised(at: Floats, features: Floats, is_correct: npt.NDArray[np.bool_], l
     return total
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     num_words=st.integers(1, 40),
     seed=st.integers(0, 1000),
@@ -233,7 +233,6 @@ def test_calibration_error_by_hand() -> None:
 
 
 @given(words=judged, num_bins=st.integers(1, 12))
-@settings(deadline=None)
 def test_equal_width_bins_are_those_of_the_definition(
     words: list[tuple[float, bool]], num_bins: int
 ) -> None:
@@ -250,7 +249,6 @@ def test_equal_width_bins_are_those_of_the_definition(
 
 
 @given(words=judged, num_bins=st.integers(1, 12), binning=st.sampled_from(["mass", "width"]))
-@settings(deadline=None)
 def test_bins_share_out_all_words(
     words: list[tuple[float, bool]], num_bins: int, binning: Binning
 ) -> None:

@@ -65,7 +65,6 @@ def best_hit_sets(best: tuple[int, ...], other: tuple[int, ...]) -> set[tuple[in
     return {mine for mine, cost in found.items() if cost == min(found.values())}
 
 
-@settings(deadline=None)
 @given(best=short, other=short)
 def test_hits_are_those_of_an_alignment_with_the_fewest_edits(
     best: tuple[int, ...], other: tuple[int, ...]
@@ -84,7 +83,7 @@ def test_a_substitution_comes_before_moving_words() -> None:
     assert hits((1, 1), (1,)) == (0,)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     shared=st.lists(st.integers(0, 3), min_size=200, max_size=300),
     edits=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 5)), max_size=12),
@@ -164,7 +163,6 @@ def slow_posteriors(
     return [one / sum(weights) for one in agreeing]
 
 
-@settings(deadline=None)
 @given(
     kind=st.sampled_from(sorted(TOKENIZERS)),
     beam=st.lists(st.tuples(token_lists, st.floats(-30, 5)), min_size=1, max_size=6),
@@ -228,7 +226,6 @@ def random_log_probs(seed: int, dtype: Any = np.float32) -> npt.NDArray[Any]:
 
 
 @given(seed=st.integers(0, 1000), dtype=st.sampled_from([np.float32, np.float64]))
-@settings(deadline=None)
 def test_entropies_are_minus_the_sum_of_p_log_p(seed: int, dtype: Any) -> None:
     log_probs = random_log_probs(seed, dtype)
     expected = [-sum(math.exp(x) * x for x in row if x > -math.inf) for row in log_probs.tolist()]

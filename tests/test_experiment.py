@@ -74,7 +74,7 @@ def test_manifests_from_a_file_and_from_the_command_line(tmp_path: Path) -> None
     assert data.dev == (Path("x.jsonl"), Path("y.jsonl"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     num_samples=st.integers(0, 6000),
     subsampling=st.integers(1, 4),

@@ -165,7 +165,7 @@ def test_filters_sum_to_one_between_the_outer_centres() -> None:
     torch.testing.assert_close(inner, torch.ones_like(inner), atol=1e-4, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(32, 400), min_size=1, max_size=4),
     normalization=st.sampled_from(["none", "utterance", "global"]),
@@ -201,7 +201,7 @@ def test_padding_beyond_the_longest_utterance_adds_no_frames() -> None:
     assert torch.equal(features, expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2000))
 def test_num_frames_counts_the_windows_that_fit(num_samples: int) -> None:
     module = front_end(**SMALL)
@@ -280,7 +280,7 @@ def test_statistics_that_do_not_fit_are_refused(mean: Tensor, std: Tensor) -> No
         front_end(**SMALL).set_statistics(mean, std)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any),
     st.sampled_from([0.0, 1e4, -1e6]),
@@ -414,7 +414,7 @@ def test_wrong_settings_are_refused_by_name(
     assert f"`{name}`" in str(caught.value) and message in str(caught.value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rate=st.sampled_from([8000, 11025, 16000, 22050, 48000]),
     window_ms=st.floats(5, 60),

@@ -180,7 +180,7 @@ def grammars(draw: st.DrawFn) -> tuple[dict[str, Tree], list[str], str]:
     return rules, public, write_rules(rules, public, choose)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(grammars())
 def test_automaton_reads_what_the_grammar_says(
     drawn: tuple[dict[str, Tree], list[str], str],
@@ -259,7 +259,7 @@ def plain(tree: Tree) -> str:
 closed_trees = trees().map(without_references)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(closed_trees, closed_trees, closed_trees)
 def test_laws_of_regular_expressions(x: Tree, y: Tree, z: Tree) -> None:
     a, b, c = (f"({plain(tree)})" for tree in (x, y, z))
@@ -278,7 +278,7 @@ def test_laws_of_regular_expressions(x: Tree, y: Tree, z: Tree) -> None:
         assert tables_or_problem(f"$x = {left};") == tables_or_problem(f"$x = {right};")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.sampled_from(["a", "ab", "b", "bab"]), min_size=1), closed_trees)
 def test_recursion_is_repetition(words: set[str], tree: Tree) -> None:
     head, tail = " | ".join(sorted(words)), f"({plain(tree)})"
@@ -302,7 +302,7 @@ def as_regex(tree: Tree) -> str:
     return f"(?:{inner[0]}){ {'opt': '?', 'star': '*', 'plus': '+'}[kind] }"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(closed_trees, st.lists(st.lists(st.sampled_from(["a", "ab", "b", "bab", "bb"]), max_size=9)))
 def test_python_regular_expressions_agree(tree: Tree, said: list[list[str]]) -> None:
     tables = tables_or_problem(f"$x = {plain(tree)};")
@@ -315,7 +315,7 @@ def test_python_regular_expressions_agree(tree: Tree, said: list[list[str]]) -> 
         assert accepts(automaton_tables, " ".join(words), LABELS) == matches
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(closed_trees, st.dictionaries(
     st.sampled_from(["a", "b", "ab", "ba", "bab"]), st.sampled_from(["a", "b", "", "b a", "ab"])
 ))  # fmt: skip

@@ -246,13 +246,13 @@ def try_to_compile(text: str) -> None:
         check_structure(tables)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(), st.lists(PIECES).map("".join)))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try_to_compile(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(grammars(), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 8), PIECES), max_size=4))
 def test_damaged_grammars_are_read_or_refused(
     drawn: tuple[dict[str, Tree], list[str], str], edits: list[tuple[int, int, str]]

@@ -132,7 +132,7 @@ ARPA_PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.binary(max_size=80)
     | st.lists(ARPA_PIECES, max_size=25).map(lambda pieces: "".join(pieces).encode())
@@ -202,7 +202,7 @@ NUMBER_TEXTS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(1, 40), st.integers(1, 3))
 def test_plain_and_other_lines_read_the_same(data: st.DataObject, block: int, room: int) -> None:
     """Whatever the numbers' spelling, the white space and where blocks of the file end."""

@@ -78,7 +78,7 @@ def bigram_lines(draw: st.DrawFn) -> str:
     return line + draw(st.sampled_from(LINE_ENDS))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(bigram_lines(), max_size=8),
     st.integers(-1, 1),
@@ -96,7 +96,7 @@ def test_compiled_and_plain_reading_agree(
         assert outcome(content) == found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=30), st.integers(0, 400), st.integers(0, 30))
 def test_damaged_files_are_refused_alike(patch: bytes, place: int, cut: int) -> None:
     lines = [f"-{i}.{i} {word} a -0.{i}\n" for i, word in enumerate(WORDS, 1)]
@@ -107,7 +107,7 @@ def test_damaged_files_are_refused_alike(patch: bytes, place: int, cut: int) -> 
         assert outcome(content) == found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes)
 def test_whole_models_are_read_alike_and_with_all_their_ngrams(shape: Shape) -> None:
     words = [word.decode() for word in words_of(shape)]
@@ -150,7 +150,7 @@ numbers = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.one_of(numbers, st.text("0123456789+-.eE_xn ", max_size=12)), st.sampled_from(" \t\r\n\x0b")
 )

@@ -168,7 +168,7 @@ def test_a_vocabulary_that_is_no_text_is_refused() -> None:
         read_bytes(GOOD[:place] + b"\n" + GOOD[place + 1 :])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, len(GOOD) - 1) | st.integers(0, 200),
     st.binary(min_size=1, max_size=9),

@@ -68,7 +68,7 @@ def test_an4_equals_kenlm(name: str) -> None:
 texts = st.lists(st.lists(st.sampled_from("abcd"), max_size=7), min_size=1, max_size=12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     texts,
     st.integers(1, 5),

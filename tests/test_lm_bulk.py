@@ -62,7 +62,7 @@ def joined(sentences: list[list[int]]) -> list[int]:
     return [word for sentence in sentences for word in [*sentence, SENTENCE_BREAK]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shapes,
     st.lists(st.integers(0, 40), max_size=12),
@@ -115,7 +115,7 @@ def test_sums_are_those_of_the_words(num_words: int) -> None:
     assert total == pytest.approx(math.fsum(one_by_one(MODEL, ids)), rel=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shapes,
     st.lists(st.sampled_from(["w0", "w1", "w2", "w9", "<unk>", "<s>", "</s>", "x", "ü", "w"])),

@@ -163,7 +163,7 @@ def wide_model(seed: int, num_words: int = 400) -> NgramModel:
     return with_any_values(model_from_tables(words, blank), seed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes)
 def test_few_values_come_back_exactly(shape: Shape) -> None:
     model, _ = model_and_reference(shape)
@@ -176,7 +176,7 @@ def words_of_text(shape: Shape) -> list[str]:
     return [word.decode() for word in words_of(shape)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes, st.integers(0, 99))
 def test_what_is_read_is_the_quantised_model_bit_for_bit(shape: Shape, seed: int) -> None:
     model = with_any_values(model_and_reference(shape)[0], seed)
@@ -244,7 +244,7 @@ def least_error(values: list[float], num_levels: int) -> float:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.floats(-20, 0, width=32), min_size=1, max_size=9), st.integers(1, 5))
 def test_no_other_levels_have_a_smaller_largest_error(values: list[float], num: int) -> None:
     levels, codes = quantize(np.array(values, np.float32), num)
@@ -400,7 +400,7 @@ def test_a_stream_that_goes_on_and_on_takes_no_memory() -> None:
     assert peak < 2 * len(bomb) + FILTERS[0]["dict_size"] + (1 << 19)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=9), st.booleans())
 def test_any_damage_is_an_error_or_does_no_harm(place: int, patch: bytes, seal: bool) -> None:
     content = GOOD[:place] + patch + GOOD[place + len(patch) :]
@@ -410,7 +410,7 @@ def test_any_damage_is_an_error_or_does_no_harm(place: int, patch: bytes, seal: 
         assert error.message.startswith("here is no usable compact language model")
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.integers(0, len(CONTENTS) - 1),
     st.binary(min_size=1, max_size=5),

@@ -24,7 +24,7 @@ def search(values: Values, begin: int, end: int, value: int) -> int:
 compiled_search: Any = numba.njit(search)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), st.lists(st.integers(0, 20), max_size=30))
 def test_lower_bound_is_the_standard_librarys_bisection(
     data: st.DataObject, rest: list[int]

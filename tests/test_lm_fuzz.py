@@ -134,19 +134,19 @@ def test_whole_files_are_read(suffix: str) -> None:
     assert read_bytes(FILES[suffix])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x1f\x8b\x08", b"asrngram\2\0\0\0"]))
 def test_any_bytes(content: bytes, magic: bytes) -> None:
     assert not read_bytes(magic + content)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(damaged(FILES[".arpa"]))
 def test_damaged_arpa(content: bytes) -> None:
     read_bytes(content, read_arpa)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(damaged(FILES[".arpa.gz"]))
 def test_damaged_gzip_is_never_read(content: bytes) -> None:
     """Unless the damage is undone or behind the data, the checksum is wrong."""
@@ -154,13 +154,13 @@ def test_damaged_gzip_is_never_read(content: bytes) -> None:
         assert gzip.decompress(content) == FILES[".arpa"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(damaged(FILES[".arpa"]))
 def test_damage_before_packing(content: bytes) -> None:
     assert read_bytes(gzip.compress(content, 1)) == read_bytes(content, read_arpa)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(damaged(FILES[".bin"]))
 def test_damaged_binary(content: bytes) -> None:
     read_bytes(content, read_binary)
@@ -174,7 +174,7 @@ BOUNDS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(
@@ -226,7 +226,7 @@ def test_header_of_the_block_is_where_the_test_thinks() -> None:
     assert BLOCK_HEADER > UNK_ID
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes)
 def test_any_model_comes_back_from_its_binary(shape: Shape) -> None:
     """Also where missing beginnings and back-offs above 1 give a node a probability above 1."""
@@ -244,7 +244,7 @@ def test_any_model_comes_back_from_its_binary(shape: Shape) -> None:
         assert_harmless(again)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(shapes)
 def test_any_model_comes_back_from_its_text(shape: Shape) -> None:
     model, _ = model_and_reference(shape)
@@ -358,7 +358,7 @@ def test_longest_lines_are_read(tmp_path: Path) -> None:
     assert read_arpa(tmp_path / "lm.arpa").id_of(word.decode()) == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(damaged(gzip.compress((GOLDEN / "commands.txt").read_bytes())))
 def test_damaged_gzip_of_text(content: bytes) -> None:
     """What models are built from, and measured on."""
@@ -382,7 +382,7 @@ def test_what_is_no_file_is_refused(path: str) -> None:
         read_model(Path(path))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes, st.data())
 def test_damaged_files_of_any_model(shape: Shape, data: st.DataObject) -> None:
     words = [word.decode() for word in words_of(shape)]

@@ -133,7 +133,7 @@ class TestWeights:
         weights = maximise(np.array([[0.8, 0.2], [0.3, 0.6]]))
         assert weights == pytest.approx([5 / 6, 1 / 6], abs=1e-4)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.lists(st.tuples(*[st.floats(0.01, 1.0)] * 2), min_size=1, max_size=20))
     def test_no_other_weights_are_better(self, rows: list[tuple[float, float]]) -> None:
         probs = np.array(rows)

@@ -155,7 +155,7 @@ def random_ngrams(draw: st.DrawFn) -> Ngrams:
     return ngrams
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(random_ngrams(), st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=7))
 def test_any_model_equals_back_off_by_definition(ngrams: Ngrams, sentence: list[str]) -> None:
     log10s = np.array(model_of(ngrams, 4).word_log_probs(sentence)) / LN_10

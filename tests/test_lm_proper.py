@@ -23,7 +23,7 @@ from asr.lm.pruning import prune
 from asr.lm.renormalising import order_rows, with_backoffs
 from asr.lm.trie import OrderTable
 
-SETTINGS = settings(max_examples=40, deadline=None)
+SETTINGS = settings(max_examples=40)
 Probs = dict[tuple[str, ...], float]
 
 
@@ -200,7 +200,7 @@ sentences = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(propers(), sentences)
 def test_adapting_from_none_to_all(proper: Proper, lines: list[list[str]]) -> None:
     base = proper.model

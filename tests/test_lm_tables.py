@@ -38,7 +38,7 @@ from asr.lm.tables import (
 )
 from asr.lm.trie import MAX_NODES, check_num_nodes
 
-SETTINGS = settings(max_examples=50, deadline=None)
+SETTINGS = settings(max_examples=50)
 # Orders 1 to 6, histories of many and of few children, words that never follow: the corners.
 DENSE = Shape(7, 4, 25, (b"</s>", b"<s>", UNK_NAME), 0.5, 0.2, 0.3)
 SPARSE = Shape(8, 6, 12, (), 0.0, 0.6, 0.3)

@@ -60,7 +60,7 @@ texts = st.lists(
 ).map(b"".join) | st.binary(max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(texts, st.sampled_from([END, -1]))
 def test_ids_are_those_of_split_and_a_dictionary(text: bytes, end: int) -> None:
     assert encoded(text, end) == expected_ids(text, end)
@@ -107,7 +107,7 @@ def fnv1a(word: bytes) -> int:
     return mixed ^ mixed >> 32
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=30), st.integers(0, 9))
 def test_hash_is_that_of_the_word_alone(text: bytes, before: int) -> None:
     """Whatever stands around the word; up to white space, which bytes.split knows."""
@@ -123,7 +123,7 @@ any_words = st.text(
 ).map(str.encode)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(any_words, min_size=1, max_size=30, unique=True),
     st.text(st.characters(exclude_categories=["Cs"])),

@@ -262,7 +262,7 @@ def stack(config: CellConfig, projection: int) -> RecurrentLayers:
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("projection", [0, 2])
 @given(lengths=st.lists(st.integers(1, 8), min_size=1, max_size=4), seed=st.integers(0, 99))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_batch_equals_alone_with_loud_padding(
     config: CellConfig, projection: int, lengths: Sequence[int], seed: int
 ) -> None:

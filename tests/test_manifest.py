@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.audio import PCM_ENCODINGS, PcmFormat, ReadOptions, Waveform, read_audio, write_audio
@@ -61,7 +61,6 @@ utterances = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(utterances, min_size=1, max_size=5, unique_by=lambda one: one.id))
 def test_what_is_written_reads_back(
     tmp_path_factory: pytest.TempPathFactory, written: list[Utterance]
@@ -220,7 +219,6 @@ def write_ids(path: Path, names: str) -> Path:
     return path
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4))
 def test_several_manifests_are_one_exactly_when_no_id_is_in_two(
     tmp_path_factory: pytest.TempPathFactory, sets: list[str]

@@ -92,7 +92,7 @@ def in_safe_precision(model: AcousticModel, features: Tensor) -> tuple[AcousticM
 @pytest.mark.parametrize(("kind", "factor"), SUBSAMPLINGS)
 @pytest.mark.parametrize("values", VARIANTS, ids=str)
 @given(lengths=st.lists(st.integers(1, 14), min_size=1, max_size=4), seed=st.integers(0, 999))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_batch_equals_alone_with_loud_padding(
     kind: str, factor: int, values: dict[str, Any], lengths: list[int], seed: int
 ) -> None:
@@ -247,7 +247,7 @@ def test_stacking_joins_neighbours_in_order() -> None:
     lengths=st.lists(st.integers(0, 10**7), min_size=1, max_size=5),
     kind=st.sampled_from(["conv", "stack"]),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_output_lengths_of_ints_and_tensors(factor: int, lengths: list[int], kind: str) -> None:
     model = make(subsampling=factor, subsampling_kind=kind, num_layers=1)
     got = model.output_lengths(torch.tensor(lengths))

@@ -114,7 +114,7 @@ def written(
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), num_frames=st.integers(1, 5))
 def test_equals_scoring_every_sequence_of_phones(
     lm: NgramModel, name: str, seed: int, num_frames: int

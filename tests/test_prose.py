@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import DataError
@@ -34,7 +34,6 @@ def running_text(draw: st.DrawFn) -> tuple[str, list[str]]:
 
 
 @given(running_text(), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_line_breaks_do_not_matter(text: tuple[str, list[str]], random: object) -> None:
     running, expected = text
     assert list(sentences([running])) == expected
@@ -70,7 +69,6 @@ def test_a_list_of_words_does_not_pile_up() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
-@settings(deadline=None)
 def test_no_letter_is_lost(text: str) -> None:
     """Cutting changes nothing but where lines end: the words are those of the whole text."""
     lines = text.split("\n")

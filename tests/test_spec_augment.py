@@ -28,7 +28,7 @@ def spec_augment(**options: Any) -> SpecAugment:
     return SpecAugment(parse_options(SpecAugmentConfig, options, "test"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     lengths=st.lists(st.integers(1, 120), min_size=1, max_size=4),

@@ -49,7 +49,7 @@ def firwin_band(sample_rate_hz: int, low_hz: float, high_hz: float) -> np.ndarra
     return np.asarray(taps)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     num_samples=st.integers(1, 3000),
     rate=st.sampled_from([8000, 11025, 16000, 44100]),
@@ -111,7 +111,7 @@ def test_mu_law_clips_beyond_full_scale_and_keeps_silence() -> None:
     assert len(effects.mu_law(torch.zeros(0))) == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(num_samples=st.integers(0, 4000), rate=st.sampled_from([8000, 11025, 16000, 22050, 48000]))
 def test_a_telephone_keeps_length_and_place(num_samples: int, rate: int) -> None:
     samples = tone(1000, rate, num_samples)

@@ -112,7 +112,7 @@ def check_same(found: list[Hypothesis], expected: list[Hypothesis]) -> None:
 
 
 @every_device
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, num_frames=st.integers(0, 5))
 def test_without_pruning_it_equals_the_walk_through_all_paths(
     device: str, seed: int, num_frames: int
@@ -141,7 +141,7 @@ def lists(*values: Tensor) -> list[Any]:
 
 @every_device
 @pytest.mark.parametrize("name", ["arpa", "no unk", "no end", "no b", "char3"])
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=seeds, num_frames=st.integers(0, 4))
 def test_with_a_language_model_it_equals_scoring_every_transcript(
     models: dict[str, NgramModel], name: str, device: str, seed: int, num_frames: int
@@ -161,7 +161,7 @@ def test_with_a_language_model_it_equals_scoring_every_transcript(
 
 
 @every_device
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=seeds,
     lengths=st.lists(st.integers(0, 30), min_size=1, max_size=4),
@@ -200,7 +200,7 @@ def test_equals_the_compiled_decoder(
         *(("char", "char5"), ("word", "word2"), ("bpe", "bpe3"), ("bpe", "bpe5")),
     ],
 )
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     seed=seeds,
     lengths=st.lists(st.integers(0, 25), min_size=1, max_size=3),
@@ -233,7 +233,7 @@ def test_equals_the_compiled_decoder_with_a_language_model(
         check_same(one, compiled.decode(log_probs))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, num_frames=st.integers(1, 40))
 def test_the_winner_has_the_probability_that_torch_computes(seed: int, num_frames: int) -> None:
     log_probs = random_log_probs(seed, num_frames, VOCAB_SIZE)
@@ -270,7 +270,7 @@ def test_what_can_be_worked_out_by_hand(
     assert found.acoustic_log_prob == pytest.approx(math.log(probability), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, num_frames=st.integers(1, 30))
 def test_times_are_those_of_the_best_path(seed: int, num_frames: int) -> None:
     generator = np.random.default_rng(seed)
@@ -359,7 +359,7 @@ def test_choosing_equals_a_stable_sort(
     assert 0 <= int(chosen.min()) <= int(chosen.max()) < len(ranks)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, num_frames=st.integers(1, 15), num_tokens=st.integers(1, 3))
 def test_a_limit_of_tokens_cuts_as_a_threshold_does(
     seed: int, num_frames: int, num_tokens: int

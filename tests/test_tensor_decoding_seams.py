@@ -68,7 +68,7 @@ def test_the_host_waits_as_often_for_many_frames_as_for_few(
     assert counts[0] == counts[1] == counts[2] <= 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=seeds, name=st.sampled_from(["arpa", "no unk", "no b", "char1", "char2", "char3", "char5"])
 )

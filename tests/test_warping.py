@@ -54,7 +54,7 @@ def reference_warp(features: np.ndarray, factor: float) -> np.ndarray:
     return np.array(rows)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), factors=st.lists(st.floats(0.7, 1.3), min_size=1, max_size=4))
 def test_a_batch_is_warped_as_each_alone(seed: int, factors: list[float]) -> None:
     features = torch.randn(len(factors), 5, 80, generator=seeded(seed))
@@ -68,7 +68,6 @@ def test_a_batch_is_warped_as_each_alone(seed: int, factors: list[float]) -> Non
         assert torch.equal(alone[0], warped[row, :3])  # frames and rows do not mix
 
 
-@settings(deadline=None)
 @given(hz=st.floats(0, 8000), factor=st.floats(0.7, 1.3))
 def test_the_inverse_factor_undoes_a_warp_and_the_ends_stay(hz: float, factor: float) -> None:
     there = warp_hz(torch.tensor(hz, dtype=torch.float64), torch.tensor(factor), 8000)
