@@ -19,6 +19,18 @@ Model = Annotated[
 ]
 """A model to read; see `asr.shipped.resolve_model`."""
 
+WritesLike = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Write words as this model does, a file of `asr train` or a name of `asr models`: "
+        "normalise them by its profile.",
+    ),
+]
+"""A model whose way of writing words is taken; see `asr.cli.model_text`."""
+
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 """Where a model computes."""
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.arguments import parse_numbers
+from asr.cli.arguments import WritesLike, parse_numbers
 from asr.errors import ConfigError, DataError
 
 lm_app = typer.Typer(
@@ -51,16 +51,7 @@ def build(
         int | None,
         typer.Option(help="Words sorted in memory, 40 bytes each; the rest goes through files."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Write words as this model does, a file of `asr train` or a name of `asr models`: "
-            "normalise TEXT by its profile.",
-        ),
-    ] = None,
+    model: WritesLike = None,
 ) -> None:
     """Estimate an interpolated modified Kneser-Ney model from TEXT.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.cli.arguments import WritesLike
 from asr.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,15 +42,7 @@ def pronounce(
             "(the default), upper or letters."
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Normalise as this model does, a file of `asr train` or a name of `asr models`.",
-        ),
-    ] = None,
+    model: WritesLike = None,
 ) -> None:
     """Write the words of SOURCE, each with its phones, for training with tokens.kind = "phone".
 
