@@ -164,6 +164,12 @@ def _entries(
     model before those that it does not have; without it there is nothing to choose by, and the
     first of the dictionary is taken.
     """
+    if tokenizer.words is None:  # nothing sounds alike
+        return {
+            text: (Entry(text, word, scores[text]),)
+            for text, word in words.items()
+            if tokenizer.spellings(text)
+        }
     found: dict[str, tuple[Entry, ...]] = {}
     allowed = frozenset() if grammar is None else grammar.words()
     for spelling in {spelling for word in words for spelling in tokenizer.spellings(word)}:

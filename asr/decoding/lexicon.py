@@ -89,27 +89,26 @@ def build_lexicon(
 
     Args:
         entries: The words of each spelling; several only if the language model has them.
-        labels: Of each character that tokens have.
+        labels: Of each character that tokens have, in the order of the characters.
         unknown_look_ahead: What an unknown word costs while open; look-ahead of the others is the
             best score below a node.
         open_bonus: Added to the look-ahead of every open word.
     """
-    spelled = sorted(
-        (tuple(labels[character] for character in spelling), spelling) for spelling in entries
-    )
-    trie, parent, ends = build_trie([path for path, _ in spelled])
+    spellings = sorted(entries)
+    trie, parent, ends = build_trie([tuple(map(labels.__getitem__, one)) for one in spellings])
     num_nodes = len(parent)
     counts, best = np.zeros(num_nodes, np.int32), np.full(num_nodes, -np.inf)
-    counts[ends] = [len(entries[spelling]) for _, spelling in spelled]
-    best[ends] = [max(one.score for one in entries[spelling]) for _, spelling in spelled]
+    of_path = [entries[spelling] for spelling in spellings]
+    counts[ends] = [len(found) for found in of_path]
+    best[ends] = [max(one.score for one in found) for found in of_path]
     for node in range(num_nodes - 1, 0, -1):
         best[parent[node]] = max(best[parent[node]], best[node])
     best[0] = -open_bonus  # between words nothing is open
-    by_node = sorted(zip(ends.tolist(), (spelling for _, spelling in spelled), strict=True))
+    by_node = [of_path[place] for place in np.argsort(ends).tolist()]
     return LexiconTables(
         trie=trie,
         first_word=np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
-        words=np.array([one.word for _, name in by_node for one in entries[name]], np.int32),
+        words=np.array([one.word for found in by_node for one in found], np.int32),
         look_ahead=np.concatenate(([unknown_look_ahead], best)) + open_bonus,
     )
 
