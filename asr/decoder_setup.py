@@ -26,7 +26,7 @@ from asr.lm.compact import is_compact, model_from_compact
 from asr.lm.files import read_model
 from asr.lm.ngram import NgramModel
 from asr.text import TextConfig, normalize
-from asr.tokens import PhoneTokenizer, Pronunciation, Tokenizer
+from asr.tokens import ADD_WORDS, PhoneTokenizer, Pronunciation, Tokenizer
 from asr.tokens.dictionary import read_dictionary
 from asr.word_files import parse_hotwords, read_hotwords, read_lexicon, shown_writable
 
@@ -266,12 +266,12 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
         settings["calibration"] = Calibration()
     config = parse_options(BeamConfig, settings | dict(choice.settings), "the command line")
     lm, lm_name = _language_model(source, choice)
-    if lm is not None and config.lm_unit == "word":
-        _check_words(lm, lm_name, source)
     added = _added_words(source, choice)
     tokenizer = source.tokenizer
     if isinstance(tokenizer, PhoneTokenizer) and added:
         tokenizer = tokenizer.with_words(added)
+    if lm is not None and config.lm_unit == "word":
+        _check_words(lm, lm_name, tokenizer, source.text)
     hotwords: dict[str, float] = {}
     if choice.hotwords is not None:
         hotwords = read_hotwords(choice.hotwords, source.text, tokenizer)
@@ -282,7 +282,8 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     lexicon = _lexicon(source, choice, tokenizer)
     if added:
         if lexicon is None:
-            lexicon = (source.tokenizer.words or ()) if lm is None else lm.words
+            word_lm = lm if config.lm_unit == "word" else None
+            lexicon = word_lm.words if word_lm is not None else source.tokenizer.words or ()
         with_added = dict.fromkeys((*lexicon, *added))
         lexicon = [word for word in with_added if tokenizer.spellings(word)]
     return BeamSetup(tokenizer, config, Knowledge(lm, lexicon, hotwords, grammar), lm_name)
@@ -361,15 +362,20 @@ def _added_words(
     return added
 
 
-def _check_words(lm: NgramModel, name: str, source: DecoderSource) -> None:
+def _check_words(lm: NgramModel, name: str, tokenizer: Tokenizer, text: TextConfig) -> None:
     """Refuse, or warn of, a language model whose words are written otherwise (case!)."""
     words = [word for word in lm.words if not (word.startswith("<") and word.endswith(">"))]
-    foreign = [word for word in words if not source.tokenizer.spellings(word)]
+    foreign = [word for word in words if not tokenizer.spellings(word)]
     if 2 * len(foreign) <= len(words):
+        if foreign and tokenizer.words is not None and name != MODEL_FILE_LM:
+            log.warning(
+                "%s: %d of %d words have no pronunciation and cannot be recognised (%r, say); %s",
+                *(name, len(foreign), len(words), foreign[0], ADD_WORDS),
+            )
         return
     problem = (
         f"{name}: the model can write only {len(words) - len(foreign)} of its {len(words)} words "
-        f"(not {foreign[0]!r}, say); it writes {shown_writable(source.tokenizer)}"
+        f"(not {foreign[0]!r}, say); it writes {shown_writable(tokenizer)}"
     )
     if len(foreign) < len(words):
         log.warning("%s", problem)
@@ -377,5 +383,5 @@ def _check_words(lm: NgramModel, name: str, source: DecoderSource) -> None:
     raise DataError(
         problem,
         hint="build it from text written like the model's transcripts, which are normalised by "
-        f"the profile {source.text.profile!r}: asr lm build TEXT -o lm.bin --model MODEL",
+        f"the profile {text.profile!r}: asr lm build TEXT -o lm.bin --model MODEL",
     )

@@ -22,10 +22,8 @@ from asr.manifest import read_manifest
 from asr.progress import progress_bar
 from asr.synthesis import pronounce
 from asr.text import TextConfig, normalize
+from asr.tokens import Pronunciation
 from asr.tokens.dictionary import LEXICON_COMMENTS, read_dictionary, without_variant
-
-Pronunciation = tuple[str, ...]
-"""Phones in order."""
 
 MERGED_LANGUAGE = "en-us"
 """Other accents of English write other vowels, which this table would mix up."""

@@ -101,6 +101,27 @@ def test_words_are_added_for_one_run(tmp_path: Path) -> None:
     assert setup.tokenizer.spellings("ba") != PHONES.spellings("ba")
 
 
+ARPA = "\\data\\\nngram 1={n}\n\n\\1-grams:\n{lines}\n\n\\end\\\n"
+
+
+def test_words_of_a_language_model_without_pronunciation_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arpa, more = tmp_path / "lm.arpa", tmp_path / "more.txt"
+    words = ("<s>", "</s>", "ba", "do", "mid")
+    lines = "\n".join(f"-1\t{word}" for word in words)
+    arpa.write_text(ARPA.format(n=len(words), lines=lines))
+    more.write_text("mid M D\n")
+    source = DecoderSource(PHONES, 0.04, TextConfig(profile="lower"))
+    beam_setup(source, DecodingChoice(lms=[arpa]))
+    assert "lm.arpa: 1 of 3 words have no pronunciation" in caplog.text
+    assert "('mid', say); write its phones into a file for --pronunciations" in caplog.text
+    caplog.clear()
+    by_word = beam_setup(source, DecodingChoice(lms=[arpa], pronunciations=more))
+    assert by_word.knowledge.lexicon == ["ba", "do", "mid"]
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "text", "error", "message"),
     [
