@@ -72,7 +72,7 @@ def evaluate_model(recognizer: Recognizer, manifest: Path) -> ModelEvaluation:
             if isinstance(result, DataError):
                 failures[name] = result
             else:
-                hypotheses[name] = result
+                hypotheses[name] = result[0]
     elapsed_s = time.perf_counter() - start
     if not hypotheses:
         first = next(iter(failures.values()), "it is empty")

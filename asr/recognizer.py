@@ -213,9 +213,17 @@ class Recognizer:
         Args:
             emissions: Of each utterance, (num_frames, vocab_size) natural log-probabilities.
         """
+        return [found[0] for found in self.decode_n_best(emissions)]
+
+    def decode_n_best(self, emissions: Sequence[LogProbs]) -> list[list[Hypothesis]]:
+        """Hypotheses of each, best first: one or more, `BeamConfig.num_best` at most.
+
+        Args:
+            emissions: As of `decode`.
+        """
         if isinstance(self.decoder, BeamDecoder):
-            return [found[0] for found in self.decoder.decode_list(emissions)]
-        return [self.decoder.decode(log_probs)[0] for log_probs in emissions]
+            return self.decoder.decode_list(emissions)
+        return [self.decoder.decode(log_probs) for log_probs in emissions]
 
     def read(self, path: Path) -> Waveform:
         """Read a whole file, mixed to mono at the model's rate."""
@@ -237,7 +245,7 @@ class Recognizer:
 
 def transcribe_each(
     recognizer: Recognizer, sources: Sequence[Source]
-) -> Iterator[tuple[str, Hypothesis | DataError]]:
+) -> Iterator[tuple[str, list[Hypothesis] | DataError]]:
     """Recognise many files in order; a bad one yields its error and the others go on.
 
     Files are read and recognised in groups of bounded duration, so memory does not grow with
@@ -248,13 +256,13 @@ def transcribe_each(
         sources: (id, path, read options) of each.
 
     Yields:
-        (id, hypothesis or the error), in the order given.
+        (id, hypotheses or the error), in the order given; hypotheses as of `decode_n_best`.
     """
     for group in read_groups(recognizer, sources):
         waveforms = [item for _, item in group if isinstance(item, Waveform)]
-        hypotheses = iter(recognizer.transcribe_many(waveforms))
+        found = iter(recognizer.decode_n_best(recognizer.emissions_many(waveforms)))
         for source_id, item in group:
-            yield source_id, item if isinstance(item, DataError) else next(hypotheses)
+            yield source_id, item if isinstance(item, DataError) else next(found)
 
 
 def read_groups(recognizer: Recognizer, sources: Sequence[Source]) -> Iterator[list[Read]]:

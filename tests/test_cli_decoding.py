@@ -124,6 +124,37 @@ def test_transcribe_json_with_the_beam(tone_model: ToneModel, lm: Path) -> None:
     output = asr("transcribe", file, "-m", tone_model.path, "--lm", lm, "--format", "jsonl")
     values = json.loads(output)
     assert [word["text"] for word in values["words"]] == values["text"].split()
+    assert "alternatives" not in values
+
+
+def test_transcribe_json_with_alternatives(tone_model: ToneModel, lm: Path) -> None:
+    files = [one.audio_path for one in read_manifest(tone_model.dev)[:3]]
+    options = ["-m", tone_model.path, "--lm", lm, "--format", "jsonl"]
+    alone = [json.loads(line) for line in asr("transcribe", *files, *options).splitlines()]
+    lines = asr("transcribe", *files, *options, "--n-best", 4).splitlines()
+    for values, best in zip(map(json.loads, lines), alone, strict=True):
+        others = values.pop("alternatives")
+        assert values == best
+        assert 1 <= len(others) <= 3
+        assert len({one["text"] for one in (best, *others)}) == 1 + len(others)
+        scores = [one["score"] for one in (best, *others)]
+        assert scores == sorted(scores, reverse=True)
+        for one in others:
+            assert " ".join(word["text"] for word in one["words"]) == one["text"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--n-best", "3"], "--n-best needs --format jsonl"),
+        (["--n-best", "3", "--format", "jsonl", "--decoder", "greedy"], "needs a beam search"),
+    ],
+)
+def test_alternatives_that_cannot_be_given(
+    tone_model: ToneModel, options: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        asr("transcribe", "x.wav", "-m", tone_model.path, *options)
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from asr.cli.arguments import Device
 from asr.cli.decoding_options import DecodingOptions
-from asr.errors import DataError, require_extra
+from asr.errors import ConfigError, DataError, require_extra
 
 if TYPE_CHECKING:
     from asr.audio import PcmFormat
@@ -42,6 +43,16 @@ def transcribe(
     output: Annotated[
         OutputFormat, typer.Option("--format", help="jsonl adds word times and confidences.")
     ] = "text",
+    n_best: Annotated[
+        int | None,
+        typer.Option(
+            "--n-best",
+            metavar="N",
+            min=1,
+            help="With --format jsonl: up to N hypotheses of each file, of different words; all "
+            "but the best as alternatives.",
+        ),
+    ] = None,
     pcm: Annotated[
         str | None,
         typer.Option(
@@ -62,6 +73,12 @@ def transcribe(
     from asr.audio import ReadOptions
     from asr.progress import progress_bar
 
+    if n_best is not None:
+        if output != "jsonl":
+            raise ConfigError("--n-best needs --format jsonl", hint="text has one line a file")
+        if decoding.decoder == "greedy":
+            raise ConfigError("--n-best needs a beam search: greedy decoding finds one hypothesis")
+        decoding = replace(decoding, set_=[*decoding.set_, f"num_best={n_best}"])
     paths = expand(files)
     path = model_file(model)
     recognizer = Recognizer.load(path, device, decoding.choice())
@@ -82,7 +99,8 @@ def transcribe(
             elif output == "jsonl":
                 typer.echo(to_json(name, result))
             else:
-                typer.echo(f"{name}\t{result.text}" if several else result.text)
+                text = result[0].text
+                typer.echo(f"{name}\t{text}" if several else text)
     if num_failed:
         typer.echo(f"error: {num_failed} of {len(paths)} files were not transcribed", err=True)
         raise typer.Exit(1)
@@ -170,8 +188,17 @@ def parse_pcm(text: str) -> PcmFormat:
     return PcmFormat(int(parts[0]), parts[1], int(num_channels))
 
 
-def to_json(name: str, hypothesis: Hypothesis) -> str:
-    """One JSON line: id, text, score, and words with times in seconds and confidences."""
+def to_json(name: str, hypotheses: Sequence[Hypothesis]) -> str:
+    """One JSON line: id, what is said, and alternatives to it where there are any."""
+    best, *others = map(_described, hypotheses)
+    values: dict[str, Any] = {"id": name, **best}
+    if others:
+        values["alternatives"] = others
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _described(hypothesis: Hypothesis) -> dict[str, Any]:
+    """Text, score, and words with times in seconds and confidences."""
     words = [
         {
             "text": word.text,
@@ -181,5 +208,4 @@ def to_json(name: str, hypothesis: Hypothesis) -> str:
         }
         for word in hypothesis.words
     ]
-    values = {"id": name, "text": hypothesis.text, "score": hypothesis.score, "words": words}
-    return json.dumps(values, ensure_ascii=False)
+    return {"text": hypothesis.text, "score": hypothesis.score, "words": words}
