@@ -214,7 +214,7 @@ def _run_title(run_dir: Path, records: Sequence[dict[str, Any]]) -> str:
     _, speeds = _series(records, "audio_s_per_s")
     if np.isfinite(speeds).any():
         parts.append(f"{np.nanmedian(speeds):,.0f} s of audio per second")
-    name = run_dir.resolve().name
+    name = run_dir.resolve().name.encode(errors="replace").decode()  # no UTF-8, no glyphs
     shown = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
     return f"{shown}: " + ", ".join(parts)
 

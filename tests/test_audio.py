@@ -123,6 +123,13 @@ def test_reading_a_range_is_slicing_the_whole(
     np.testing.assert_allclose(part, whole[start:stop], rtol=0, atol=SEEK_ERROR)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_no_utf_8(files: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"gr\xfc\xdfe.wav")
+    path.symlink_to(files["WAV-PCM_16"])
+    assert np.array_equal(read_audio(path).samples, read_audio(files["WAV-PCM_16"]).samples)
+
+
 def test_a_range_without_duration_goes_to_the_end(files: dict[str, Path]) -> None:
     whole = read_audio(files["FLAC-PCM_16"]).samples
     part = read_audio(files["FLAC-PCM_16"], ReadOptions(start_s=0.25)).samples

@@ -15,6 +15,8 @@ import soundfile
 from conftest import ToneModel
 
 from asr import __version__
+from asr.cli.transcribe import to_json
+from asr.decoding import Hypothesis
 from asr.manifest import read_manifest
 
 VERBS = ("prepare", "train", "transcribe", "evaluate", "score", "plot")
@@ -64,6 +66,25 @@ def test_an_error_is_one_line_and_a_hint(tmp_path: Path) -> None:
         f"error: unknown setting `features.hop_msec` in {config}",
         "hint: did you mean `hop_ms`?",
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_utf_8_are_printed_as_they_are(tmp_path: Path) -> None:
+    run_dir = tmp_path / os.fsdecode(b"gr\xfc\xdfe")
+    run_dir.mkdir()
+    (run_dir / "metrics.jsonl").write_text('{"step": 1, "train_loss": 2.0}\n', encoding="utf-8")
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = run_asr("plot", run_dir, env=strict, errors="surrogateescape")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{run_dir / 'curves.png'}\n"
+
+
+def test_json_escapes_what_is_no_text() -> None:
+    silence = Hypothesis((), (), (), 0.0, 0.0, 0.0)
+    for name in ("grüße.wav", "gr\udcfc\udcdfe.wav"):
+        line = to_json(name, [silence])
+        assert json.loads(line.encode())["id"] == name
+    assert "grüße" in to_json("grüße.wav", [silence])
 
 
 def test_a_missing_model_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,18 @@ def test_one_file_twice_is_probed_once(tmp_path: Path, monkeypatch: pytest.Monke
     splits = prepare("csv", tmp_path, tmp_path / "out", {"split_by": "utterance"})
     assert sum(map(len, splits.values())) == 3
     assert len(calls) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_utf_8_are_reported(tmp_path: Path) -> None:
+    for name in (os.fsdecode(b"gr\xfc\xdfe"), "words"):
+        write_audio_file(tmp_path / "in/a.wav").rename(tmp_path / f"in/{name}.wav")
+        write_lines(tmp_path / f"in/{name}.txt", "hello")
+    problems: list[Problem] = []
+    options = {"dev_fraction": 0, "test_fraction": 0}
+    splits = prepare("folder", tmp_path / "in", tmp_path / "out", options, problems.append)
+    assert [one.id for one in splits["train"]] == ["words"]
+    assert [one.reason for one in problems] == ["a name in its path is not UTF-8; rename it"]
 
 
 def test_ids_with_white_space_are_reported(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -179,7 +180,7 @@ def _open_with_header(path: Path) -> soundfile.SoundFile:
             f"{path} is headerless by its name, and its format is not stated",
             hint="state a PcmFormat; if it has a header nevertheless, rename it",
         )
-    return soundfile.SoundFile(path)
+    return soundfile.SoundFile(_name(path))
 
 
 def _open_headerless(path: Path, pcm: PcmFormat) -> soundfile.SoundFile:
@@ -197,13 +198,18 @@ def _open_headerless(path: Path, pcm: PcmFormat) -> soundfile.SoundFile:
         )
     subtype, endian = _ENCODINGS[pcm.encoding]
     return soundfile.SoundFile(
-        path,
+        _name(path),
         format="RAW",
         subtype=subtype,
         endian=endian,
         samplerate=pcm.sample_rate_hz,
         channels=pcm.num_channels,
     )
+
+
+def _name(path: Path) -> bytes | Path:
+    """As bytes, which soundfile takes as they are: names on POSIX need not be valid text."""
+    return os.fsencode(path) if os.name == "posix" else path
 
 
 def _head(path: Path, num_bytes: int) -> bytes:

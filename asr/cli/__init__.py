@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -60,8 +61,11 @@ def main() -> None:
 def run_command(command: typer.Typer) -> None:
     """Run a command line; bad data or settings end with `error: …`, `hint: …` and exit 1.
 
-    Typer itself turns Ctrl-C into exit status 130 and a closed output pipe into 1.
+    Typer itself turns Ctrl-C into exit status 130 and a closed output pipe into 1. Names of files
+    are printed as the bytes that they are, which need not be valid text.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         command()
     except AsrError as error:

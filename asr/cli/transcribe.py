@@ -194,7 +194,9 @@ def to_json(name: str, hypotheses: Sequence[Hypothesis]) -> str:
     values: dict[str, Any] = {"id": name, **best}
     if others:
         values["alternatives"] = others
-    return json.dumps(values, ensure_ascii=False)
+    # The bytes of a file name that are no text have to be escaped.
+    not_text = any("\udc80" <= one <= "\udcff" for one in name)
+    return json.dumps(values, ensure_ascii=not_text)
 
 
 def _described(hypothesis: Hypothesis) -> dict[str, Any]:

@@ -79,6 +79,8 @@ def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | str:
 def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | Problem:
     if isinstance(info, str):
         return Problem(entry.id, info)
+    if not _is_utf8(str(entry.audio_path)):
+        return Problem(entry.id, "a name in its path is not UTF-8; rename it")
     try:
         check_channel(entry.channel, info.num_channels)
         start, stop = sample_range(info, ReadOptions(entry.start_s, entry.duration_s))
@@ -95,6 +97,14 @@ def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | Problem:
         )
     except DataError as error:
         return Problem(entry.id, f"{entry.audio_path}: {error}")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_option_names(corpus: str, importer: Importer[Any], options: Mapping[str, Any]) -> None:
