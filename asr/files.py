@@ -19,10 +19,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     old content or the new, never a part. Directories above `path` are made when missing.
 
     Raises:
-        DataError: The directory cannot be written, or the disk is full.
+        DataError: The directory cannot be written, the disk is full, or `path` is a device or pipe.
     """
     temporary: Path | None = None
     try:
+        _check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
@@ -39,6 +40,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse what a rename would destroy: /dev/null for everybody, where root asks for it."""
+    is_special = path.exists() and not (path.is_file() or path.is_dir())
+    if is_special or path.parent.resolve() == Path("/dev"):
+        raise DataError(
+            f"cannot write {path}: it is a device or pipe, and files are replaced whole",
+            hint="name a file",
+        )
 
 
 def write_text_atomic(path: Path, text: str) -> None:

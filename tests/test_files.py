@@ -52,6 +52,24 @@ def test_the_temporary_file_lies_beside_and_keeps_the_suffix(tmp_path: Path) -> 
         assert not (tmp_path / "a.flac").exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match="it is a device or pipe"):
+        write_text_atomic(pipe, "x")
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs /dev")
+def test_nothing_is_written_beside_devices() -> None:
+    """Not under the name of one: were this to fail, it should not cost the machine its own."""
+    path = Path("/dev/asr-test-of-atomic-path")
+    with pytest.raises(DataError, match="it is a device or pipe"):
+        write_text_atomic(path, "x")
+
+
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt()])
 def test_an_error_leaves_the_old_file_and_no_litter(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
