@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +50,26 @@ def _check_replaceable(path: Path) -> None:
             f"cannot write {path}: it is a device or pipe, and files are replaced whole",
             hint="name a file",
         )
+
+
+def refuse_own_input(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output that would take the place of what it is made from.
+
+    Raises:
+        DataError: `output` is the same file as one of the inputs.
+    """
+    for path in inputs:
+        if _is_same_file(output, path):
+            raise DataError(
+                f"{output} is read and would be overwritten", hint="write to another file"
+            )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one is missing, or not to be seen
+        return False
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -191,6 +191,15 @@ def test_evaluate_prints_the_rates_and_writes_the_alignments(
     assert [row["id"] for row in rows] == [one.id for one in read_manifest(tone_model.dev)]
 
 
+def test_evaluate_keeps_its_manifest(tone_model: ToneModel, tmp_path: Path) -> None:
+    manifest = tmp_path / "dev.jsonl"
+    manifest.write_bytes(tone_model.dev.read_bytes())
+    done = run_asr("evaluate", tone_model.path, manifest, "--out", manifest)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {manifest} is read and would be overwritten")
+    assert manifest.read_bytes() == tone_model.dev.read_bytes()
+
+
 def test_evaluate_reports_unreadable_audio_and_fails(tone_model: ToneModel, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in tone_model.dev.read_text().splitlines()]
     for line in lines:

@@ -106,6 +106,8 @@ def test_nothing_is_written_where_phones_do_not_go_together(text: Path) -> None:
         ),
         (["empty", "--out", "x"], "no word in empty"),
         (["sentences.txt", "--out", "sentences.txt/x"], "cannot write sentences.txt/x"),
+        (["sentences.txt", "--out", "sentences.txt"], "sentences.txt is read and would be"),
+        (["sentences.txt", "--out", "empty", "--base", "empty"], "empty is read and would be"),
     ],
 )
 def test_bad_arguments_are_named(text: Path, arguments: list[str], message: str) -> None:

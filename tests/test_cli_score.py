@@ -170,6 +170,13 @@ class TestRefusals:
         error = error_of(*sides, "--format", "kaldi", "--per-utterance", sides[0] / "rows.jsonl")
         assert "cannot write" in error.message
 
+    def test_rows_in_place_of_a_side(self, sides: tuple[Path, Path]) -> None:
+        for side in sides:
+            before = side.read_bytes()
+            error = error_of(*sides, "--format", "kaldi", "--per-utterance", side)
+            assert error.message == f"{side} is read and would be overwritten"
+            assert side.read_bytes() == before
+
     def test_unknown_format_is_a_usage_error(self, sides: tuple[Path, Path]) -> None:
         assert run(*sides, "--format", "csv").exit_code == 2
 

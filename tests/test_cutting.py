@@ -172,6 +172,8 @@ def test_the_command_writes_nothing_where_nothing_is_left(
     with pytest.raises(DataError, match="no piece of"):
         asr("cut", tone_model.path, tone_model.dev, "--out", out, "--words", "la")
     assert not out.exists()
+    with pytest.raises(DataError, match="is read and would be overwritten"):
+        asr("cut", tone_model.path, tone_model.dev, "--out", tone_model.dev)
     with pytest.raises(ConfigError, match="max_words"):
         asr("cut", tone_model.path, tone_model.dev, "--out", out, "--max-words", 0)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import DataError
-from asr.files import atomic_path, write_text_atomic
+from asr.files import atomic_path, refuse_own_input, write_text_atomic
 
 
 def names(directory: Path) -> list[str]:
@@ -112,3 +112,16 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     assert process.wait() != 0
     assert path.read_text() == "old"
+
+
+def test_an_output_is_no_input(tmp_path: Path) -> None:
+    read, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    refuse_own_input(read, [read])  # missing: reading says so
+    read.write_text("1")
+    other.write_text("1")
+    refuse_own_input(tmp_path / "new.txt", [read, other])
+    refuse_own_input(other, [read, tmp_path / "missing.txt"])
+    (tmp_path / "link.txt").symlink_to(read)
+    for output in (read, tmp_path / "." / "a.txt", tmp_path / "link.txt"):
+        with pytest.raises(DataError, match="is read and would be overwritten"):
+            refuse_own_input(output, [other, read])

@@ -29,8 +29,11 @@ def evaluate(
     with require_extra("train", "evaluating a PyTorch model"):
         from asr.model_evaluation import evaluate_model
         from asr.recognizer import Recognizer
+    from asr.files import refuse_own_input
     from asr.shipped import resolve_model
 
+    if out is not None:
+        refuse_own_input(out, [manifest])
     recognizer = Recognizer.load(resolve_model(model), device, decoding.choice())
     evaluation = evaluate_model(recognizer, manifest)
     if out is not None:

@@ -54,7 +54,10 @@ def score(
     import json
 
     from asr.evaluation import score_texts
+    from asr.files import refuse_own_input
 
+    if per_utterance is not None:
+        refuse_own_input(per_utterance, (reference, hypothesis))
     normalized, profile = _normalizer(text_profile, language)
     sides = _read_pair(reference, file_format, hypothesis, hypothesis_format)
     report = score_texts(*({key: normalized(side[key]) for key in side} for side in sides))
