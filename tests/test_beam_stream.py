@@ -156,6 +156,15 @@ def test_groups_of_utterances_give_what_each_gives_alone(
     assert decoder.decode_list([]) == []
 
 
+@pytest.mark.parametrize("num_best", [1, 2])
+def test_one_utterance_that_is_no_log_probabilities_is_refused(num_best: int) -> None:
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, BeamConfig(num_best=num_best))
+    good = random_log_probs(1, 9, VOCAB_SIZE)
+    with pytest.raises(DataError, match=r"probabilities of frame 3 sum to .* \(6 of 9 frames"):
+        decoder.decode_list([good, good + np.arange(-2, 7)[:, None].clip(0), good])
+    assert decoder.decode_list([good])[0] == decoder.decode(good)
+
+
 def test_a_group_outgrows_its_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     utterances = [random_log_probs(seed, 60, VOCAB_SIZE) for seed in (1, 2)]
     expected = [BeamDecoder(CHARACTERS, FRAME_S).decode(one) for one in utterances]

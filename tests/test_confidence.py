@@ -17,8 +17,10 @@ from asr.decoding.confidence import (
     MAX_EDITS,
     MAX_LOG_ODDS,
     MIN_ENTROPY,
+    fill_spans,
     frame_entropies,
     mark_hits,
+    run_entropies,
     word_features,
     word_posteriors,
 )
@@ -137,6 +139,18 @@ def words_of(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[str, ...]:
     return tuple(text for text, _, _ in tokenizer.word_spans(tokens))
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+@given(data=st.data())
+def test_spans_are_those_of_the_tokenizer(name: str, data: st.DataObject) -> None:
+    tokenizer = TOKENIZERS[name]
+    tokens = data.draw(st.lists(st.integers(1, len(tokenizer.vocab) - 1), max_size=12))
+    spans = np.full((len(tokens), 2), 99, np.int64)
+    spelling, _ = build_spelling(tokenizer)
+    num_words = fill_spans(np.array(tokens, np.int32), spelling, spans)
+    expected = [[first, stop] for _, first, stop in tokenizer.spelled_spans(tokens)]
+    assert spans[:num_words].tolist() == expected
+
+
 def posteriors(
     tokenizer: Tokenizer, hypotheses: Sequence[Sequence[int]], log_weights: Sequence[float]
 ) -> list[float]:
@@ -233,6 +247,18 @@ def test_entropies_are_minus_the_sum_of_p_log_p(seed: int, dtype: Any) -> None:
     assert found.dtype == np.float32
     assert found == pytest.approx(np.array(expected), abs=1e-5)
     assert (found >= 0).all()
+
+
+@given(seed=st.integers(0, 1000), data=st.data())
+def test_entropies_of_runs_are_those_of_their_frames(seed: int, data: st.DataObject) -> None:
+    log_probs = random_log_probs(seed, np.float64)
+    edges = sorted(data.draw(st.sets(st.integers(0, len(log_probs)))))
+    edges = edges[: len(edges) // 2 * 2]
+    starts, ends = (np.array(edges[part::2], np.int32) for part in (0, 1))
+    found, expected = run_entropies(log_probs, starts, ends), frame_entropies(log_probs)
+    inside = [((starts <= frame) & (frame < ends)).any() for frame in range(len(log_probs))]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.where(inside, expected, np.inf))
 
 
 def test_entropies_at_both_ends() -> None:

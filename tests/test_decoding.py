@@ -14,7 +14,15 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Hypothesis, LogProbs
+from asr.decoding import (
+    BeamConfig,
+    BeamDecoder,
+    Decoder,
+    GreedyDecoder,
+    Hypothesis,
+    LogProbs,
+    check_log_probs,
+)
 from asr.errors import ConfigError, DataError
 from asr.tensor_decoding import TensorBeamConfig, TensorBeamDecoder
 from asr.tokens import Tokenizer, TokensConfig, build_tokenizer
@@ -64,6 +72,25 @@ def certain(path: list[int], vocab_size: int) -> npt.NDArray[np.float32]:
 def path_of(pattern: str) -> list[int]:
     """Frames written as characters of `CHARACTERS`, the blank as `-`."""
     return [0 if symbol == "-" else CHARACTERS.encode(symbol)[0] for symbol in pattern]
+
+
+@given(
+    seed=seeds,
+    vocab_size=st.integers(1, 40),
+    total=st.floats(-2e-3, 2e-3).filter(lambda x: abs(abs(x) - 1e-3) > 1e-6),
+)
+def test_the_tolerance_holds_for_the_sum_of_all_tokens(
+    seed: int, vocab_size: int, total: float
+) -> None:
+    generator = np.random.default_rng(seed)
+    logits = generator.choice([0.1, 3.0, 10.0]) * generator.standard_normal((5, vocab_size))
+    log_probs = normalised(logits)
+    log_probs[3] += total
+    if abs(total) < 1e-3:
+        check_log_probs(log_probs, vocab_size)
+    else:
+        with pytest.raises(DataError, match="probabilities of frame 3 sum to"):
+            check_log_probs(log_probs, vocab_size)
 
 
 @every_decoder

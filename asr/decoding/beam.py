@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.beam_stream import BeamStream
-from asr.decoding.checks import check_batch, check_log_probs
+from asr.decoding.checks import check_batch, join_log_probs
 from asr.decoding.knowledge import Knowledge, build_fusion
 from asr.decoding.options import BeamConfig
 from asr.decoding.reading import Script, Search
@@ -110,25 +110,31 @@ class BeamDecoder:
     def _decode_group(self, group: Sequence[LogProbs]) -> list[list[Hypothesis]]:
         """Decode utterances one after the other: in one go if that is possible."""
         search = self._search
-        for one in group:
-            check_log_probs(one, search.vocab_size)
+        if search.num_best > 1 or sum(map(np.size, group)) > MAX_VALUES:
+            return [self._decode_long(one) for one in group]
+        log_probs = join_log_probs(group, search.vocab_size)
+        workspace = self._pop_workspace()
+        found, workspace = search_whole(search, workspace, log_probs, list(map(len, group)))
+        self._spare_workspace(workspace)
+        return [[best] for best in found]
+
+    def _decode_long(self, log_probs: LogProbs) -> list[Hypothesis]:
+        """Decode an utterance step by step."""
+        stream = BeamStream(self._search, self._pop_workspace())
+        stream.accept(log_probs)
+        found = stream.finish()
+        self._spare_workspace(stream.workspace)
+        return found
+
+    def _pop_workspace(self) -> Workspace:
         try:
-            workspace = self._spare.pop()
+            return self._spare.pop()
         except IndexError:
-            workspace = search.new_workspace()
-        found: list[list[Hypothesis]] = []
-        if search.num_best == 1 and sum(one.size for one in group) <= MAX_VALUES:
-            best, workspace = search_whole(search, workspace, group)
-            found = [[one] for one in best]
-        else:
-            for one in group:
-                stream = BeamStream(search, workspace)
-                stream.accept(one)
-                found.append(stream.finish())
-                workspace = stream.workspace
+            return self._search.new_workspace()
+
+    def _spare_workspace(self, workspace: Workspace) -> None:
         if workspace.arena.parent.size <= MAX_SPARE_CAPACITY:
             self._spare.append(workspace)
-        return found
 
     def stream(self) -> BeamStream:
         """Begin an utterance whose log-probabilities come in chunks."""
@@ -138,7 +144,9 @@ class BeamDecoder:
 def _groups(log_probs: Sequence[LogProbs], num_threads: int) -> list[list[LogProbs]]:
     """Consecutive utterances, a few groups for each thread and none too large for one go."""
     total = sum(one.size for one in log_probs)
-    limit = min(MAX_VALUES, total // (GROUPS_PER_THREAD * max(num_threads, 1)))
+    limit = MAX_VALUES
+    if num_threads > 1:
+        limit = min(limit, total // (GROUPS_PER_THREAD * num_threads))
     groups: list[list[LogProbs]] = []
     size = 0
     for one in log_probs:

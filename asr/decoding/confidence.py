@@ -71,6 +71,33 @@ def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     return count
 
 
+@kernel
+def fill_spans(tokens: Array, spelling: Spelling, spans: Array) -> int:
+    """Fill the rows of `spans`: first token of each word, and one past its last.
+
+    As `Tokenizer.spelled_spans`: spaces that a token begins or ends with are left out.
+
+    Returns:
+        The number of words.
+    """
+    first, num_words = int64(-1), int64(0)
+    for index in range(tokens.size):
+        token = tokens[index]
+        if first >= 0 and spelling.closes_before[token]:
+            spans[num_words, 0], spans[num_words, 1] = first, index
+            first, num_words = int64(-1), num_words + 1
+        if first < 0 and spelling.first[token] < spelling.first[token + 1]:
+            first = int64(index)
+        if first >= 0 and spelling.closes_after[token]:
+            spans[num_words, 0], spans[num_words, 1] = first, index + 1
+            first, num_words = int64(-1), num_words + 1
+    if first >= 0:
+        spans[num_words, 0], spans[num_words, 1] = first, tokens.size
+        num_words += 1
+    count: int = num_words
+    return count
+
+
 @inner
 def _slide(best: Array, other: Array, index: int, diagonal: int) -> int:
     """First index of `best` from `index` on whose word `other` has not, `diagonal` further on."""
@@ -199,6 +226,17 @@ def word_posteriors(tokens: Array, first: Array, log_weights: Array, spelling: S
     return posteriors
 
 
+@inner
+def _entropy(log_probs: Array) -> float:
+    """Nats, of one frame."""
+    entropy = 0.0
+    for token in range(log_probs.size):
+        log_prob = log_probs[token]
+        if log_prob > -np.inf:
+            entropy -= math.exp(log_prob) * log_prob
+    return max(entropy, 0.0)
+
+
 @compiled
 def frame_entropies(log_probs: Array) -> Array:
     """Entropy of each frame.
@@ -211,12 +249,25 @@ def frame_entropies(log_probs: Array) -> Array:
     """
     entropies = np.empty(len(log_probs), np.float32)
     for frame in range(len(log_probs)):
-        entropy = 0.0
-        for token in range(log_probs.shape[1]):
-            log_prob = log_probs[frame, token]
-            if log_prob > -np.inf:
-                entropy -= math.exp(log_prob) * log_prob
-        entropies[frame] = max(entropy, 0.0)
+        entropies[frame] = _entropy(log_probs[frame])
+    return entropies
+
+
+@compiled
+def run_entropies(log_probs: Array, starts: Array, ends: Array) -> Array:
+    """As `frame_entropies`, where only the frames from `starts` to before `ends` are asked for.
+
+    Args:
+        log_probs: (num_frames, vocab_size) normalised natural logs, -inf where impossible.
+        starts, ends: (num_tokens,) integers, of each token's run of frames.
+
+    Returns:
+        (num_frames,) float32; in other frames inf.
+    """
+    entropies = np.full(len(log_probs), np.inf, np.float32)
+    for token in range(starts.size):
+        for frame in range(starts[token], ends[token]):
+            entropies[frame] = _entropy(log_probs[frame])
     return entropies
 
 
@@ -234,7 +285,7 @@ def word_features(
     Args:
         posteriors: (num_words,) of `word_posteriors`, in [0, 1]; 1/2 where nothing is known of
             other hypotheses, as after greedy decoding.
-        entropies: (num_frames,) of `frame_entropies`.
+        entropies: (num_frames,) of `frame_entropies` or `run_entropies`.
         starts, ends: (num_tokens,) integers: each token's run of frames on the best path, the end
             exclusive; no run is empty.
         spans: (num_words, 2) integers: first token of each word, and one past its last.

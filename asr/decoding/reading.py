@@ -172,11 +172,9 @@ def _read(script: Script, beam: FinalBeam, place: int) -> tuple[Path, Array]:
 
 def hypothesis_of(path: Path, confidences: Sequence[float], frame_s: float) -> Hypothesis:
     """A hypothesis with the confidences of its words; frames last `frame_s` seconds."""
-    words = tuple(
-        Word(text, path.starts[first] * frame_s, path.ends[last - 1] * frame_s, confidence)
-        for (text, first, last), confidence in zip(path.spans, confidences, strict=True)
-    )
-    score = path.total + path.partial
-    return Hypothesis(
-        tuple(path.tokens), tuple(path.starts), words, path.total, path.partial, score
-    )
+    tokens, starts, ends, spans, total, partial = path
+    words = [
+        Word(text, starts[first] * frame_s, ends[last - 1] * frame_s, confidence)
+        for (text, first, last), confidence in zip(spans, confidences, strict=True)
+    ]
+    return Hypothesis(tuple(tokens), tuple(starts), tuple(words), total, partial, total + partial)

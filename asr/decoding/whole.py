@@ -13,8 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding.confidence import frame_entropies, word_features
-from asr.decoding.fusion import Fusion
+from asr.decoding.confidence import (
+    NUM_FEATURES,
+    fill_spans,
+    run_entropies,
+    word_features,
+)
+from asr.decoding.fusion import Fusion, Spelling
 from asr.decoding.reading import (
     NOTHING,
     NUM_RIVALS,
@@ -27,14 +32,13 @@ from asr.decoding.reading import (
 from asr.decoding.search import Pruning, advance_frames, finish_all
 from asr.decoding.search_state import (
     Arena,
-    Beam,
     Start,
     Workspace,
     begin,
     collect,
     trace,
 )
-from asr.decoding.types import Hypothesis, LogProbs
+from asr.decoding.types import Hypothesis
 from asr.lm.compiled import compiled
 
 Array = npt.NDArray[Any]
@@ -52,35 +56,27 @@ class Found(NamedTuple):
     """The best hypothesis of each utterance, one after the other.
 
     Fields:
-        tokens, starts, ends: (num_frames,) int32, as of `search_state.trace`, of utterance u from
-            `first_token[u]` to `first_token[u + 1]`.
-        posteriors: (num_frames,) float64 of `confidence.word_posteriors`, from `first_word[u]` on.
-        first_token, first_word: (num_utterances + 1,) int64.
-        totals, partials: (num_utterances,) float64, acoustic and other score; -inf and 0 where
-            nothing may end.
+        runs: (3, num_frames) int32, tokens, starts and ends as of `search_state.trace`; those of
+            utterance u in the columns first[0, u] … first[0, u + 1] - 1.
+        features: (num_frames, NUM_FEATURES) float64 of `confidence.word_features`; those of
+            utterance u in the rows first[1, u] … first[1, u + 1] - 1.
+        first: (2, num_utterances + 1) int64.
+        scores: (2, num_utterances) float64, acoustic and other; -inf where nothing may end.
     """
 
-    tokens: Array
-    starts: Array
-    ends: Array
-    posteriors: Array
-    first_token: Array
-    first_word: Array
-    totals: Array
-    partials: Array
+    runs: Array
+    features: Array
+    first: Array
+    scores: Array
 
 
 def new_found(num_frames: int, num_utterances: int) -> Found:
     """Room for what is found; every utterance is as if nothing could end."""
     return Found(
-        tokens=np.empty(num_frames, np.int32),
-        starts=np.empty(num_frames, np.int32),
-        ends=np.empty(num_frames, np.int32),
-        posteriors=np.empty(num_frames),
-        first_token=np.zeros(num_utterances + 1, np.int64),
-        first_word=np.zeros(num_utterances + 1, np.int64),
-        totals=np.full(num_utterances, -np.inf),
-        partials=np.zeros(num_utterances),
+        runs=np.empty((3, num_frames), np.int32),
+        features=np.empty((num_frames, NUM_FEATURES)),
+        first=np.zeros((2, num_utterances + 1), np.int64),
+        scores=np.full((2, num_utterances), -np.inf),
     )
 
 
@@ -108,32 +104,42 @@ def search_utterances(
         while done < len(frames):
             arena = collect(arena, beam)
             done += advance_frames(beam, arena, plan.fusion, plan.pruning, frames[done:])
-        _keep_best(beam, arena, plan.fusion, found, index)
+        for kind in range(2):
+            found.first[kind, index + 1] = found.first[kind, index]
+        entries = beam.entries[beam.now[0], : beam.now[1]]
+        if finish_all(plan.fusion, entries, beam.candidates) > 0:
+            _keep_best(arena, entries, plan.fusion.spelling, frames, (found, index))
     return arena
 
 
 @compiled
-def _keep_best(beam: Beam, arena: Arena, fusion: Fusion, found: Found, index: int) -> None:
-    """Write what the beam says of utterance `index`."""
-    row, num_entries, num_frames = beam.now
-    token_place, word_place = found.first_token[index], found.first_word[index]
-    found.first_token[index + 1], found.first_word[index + 1] = token_place, word_place
-    entries = beam.entries[row, :num_entries]
-    if finish_all(fusion, entries, beam.candidates) == 0:
-        return
+def _keep_best(
+    arena: Arena, entries: Array, spelling: Spelling, log_probs: Array, place: tuple[Found, int]
+) -> None:
+    """Write what the finished entries say of an utterance: where, and as which, `place` says."""
+    found, index = place
     order = best_first(entries, NUM_RIVALS)
     best = entries[order[0]]
-    tokens, starts, ends = trace(arena, best, num_frames)
-    posteriors = posteriors_of(arena, entries, order, 0, fusion.spelling)
-    for place in range(tokens.size):
-        found.tokens[token_place + place] = tokens[place]
-        found.starts[token_place + place] = starts[place]
-        found.ends[token_place + place] = ends[place]
-    for place in range(posteriors.size):
-        found.posteriors[word_place + place] = posteriors[place]
-    found.first_token[index + 1] = token_place + tokens.size
-    found.first_word[index + 1] = word_place + posteriors.size
-    found.totals[index], found.partials[index] = best.total, best.partial
+    tokens, starts, ends = trace(arena, best, len(log_probs))
+    spans = np.empty((tokens.size, 2), np.int64)
+    num_words = fill_spans(tokens, spelling, spans)
+    features = word_features(
+        posteriors_of(arena, entries, order, 0, spelling),
+        run_entropies(log_probs, starts, ends),
+        starts,
+        ends,
+        spans[:num_words],
+    )
+    token, word = found.first[0, index], found.first[1, index]
+    for column in range(tokens.size):
+        found.runs[0, token + column] = tokens[column]
+        found.runs[1, token + column] = starts[column]
+        found.runs[2, token + column] = ends[column]
+    for row in range(num_words):
+        for feature in range(NUM_FEATURES):
+            found.features[word + row, feature] = features[row, feature]
+    found.first[0, index + 1], found.first[1, index + 1] = token + tokens.size, word + num_words
+    found.scores[0, index], found.scores[1, index] = best.total, best.partial
 
 
 @compiled
@@ -154,65 +160,36 @@ def best_first(entries: Array, count: int) -> Array:
 
 
 def search_whole(
-    search: Search, workspace: Workspace, group: Sequence[LogProbs]
+    search: Search, workspace: Workspace, log_probs: Array, lengths: Sequence[int]
 ) -> tuple[list[Hypothesis], Workspace]:
     """The best hypothesis of each utterance, and the workspace to use next.
 
     Args:
         search: With any `num_best`; one hypothesis is given.
         workspace: Of this search; of no further use.
-        group: Checked log-probabilities, (num_frames, vocab_size) each.
+        log_probs: (num_frames, vocab_size) float64 of all utterances, checked.
+        lengths: Frames of each utterance.
     """
-    first = np.zeros(len(group) + 1, np.int64)
-    np.cumsum([len(one) for one in group], out=first[1:])
-    log_probs = np.empty((first[-1], group[0].shape[1]))
-    for index, one in enumerate(group):
-        log_probs[first[index] : first[index + 1]] = one
+    first = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=first[1:])
     plan = Plan(search.fusion, search.pruning, search.start)
-    found = new_found(len(log_probs), len(group))
+    found = new_found(len(log_probs), len(lengths))
     arena = search_utterances(workspace, plan, log_probs, first, found)
-    paths = [_path(search.script, found, index) for index in range(len(group))]
-    confidences = _confidences(search.script, found, log_probs, (first, paths))
+    return _read(search.script, found), Workspace(workspace.beam, arena)
+
+
+def _read(script: Script, found: Found) -> list[Hypothesis]:
+    """What was found, as Python's values; arrays are turned into them once, which is faster."""
+    first_tokens, first_words = found.first.tolist()
+    tokens, starts, ends = found.runs[:, : first_tokens[-1]].tolist()
+    confidences = script.calibration.confidence(found.features[: first_words[-1]]).tolist()
     hypotheses = []
-    for index, path in enumerate(paths):
-        words = slice(found.first_word[index], found.first_word[index + 1])
-        is_possible = found.totals[index] > -np.inf
-        said = hypothesis_of(path, confidences[words], search.script.frame_s)
-        hypotheses.append(said if is_possible else NOTHING)
-    return hypotheses, Workspace(workspace.beam, arena)
-
-
-def _path(script: Script, found: Found, index: int) -> Path:
-    here = slice(found.first_token[index], found.first_token[index + 1])
-    tokens = found.tokens[here].tolist()
-    return Path(
-        tokens,
-        found.starts[here].tolist(),
-        found.ends[here].tolist(),
-        script.writer.word_spans(tokens),
-        float(found.totals[index]),
-        float(found.partials[index]),
-    )
-
-
-def _confidences(
-    script: Script, found: Found, log_probs: Array, utterances: tuple[Array, list[Path]]
-) -> list[float]:
-    """(num_words,) in [0, 1], of all utterances; these are given by first frames and paths."""
-    first, paths = utterances
-    bounds = [
-        (begin + before, end + before)
-        for path, before in zip(paths, found.first_token[:-1].tolist(), strict=True)
-        for _, begin, end in path.spans
-    ]
-    num_tokens = found.first_token[-1]
-    frames_before = np.repeat(first[:-1], np.diff(found.first_token))
-    features = word_features(
-        found.posteriors[: found.first_word[-1]],
-        frame_entropies(log_probs),
-        found.starts[:num_tokens] + frames_before,
-        found.ends[:num_tokens] + frames_before,
-        np.array(bounds, np.int64).reshape(-1, 2),
-    )
-    confidences: list[float] = script.calibration.confidence(features).tolist()
-    return confidences
+    for one, (total, partial) in enumerate(found.scores.T.tolist()):
+        here = slice(first_tokens[one], first_tokens[one + 1])
+        words = confidences[first_words[one] : first_words[one + 1]]
+        said = tokens[here]
+        spans = script.writer.word_spans(said)
+        path = Path(said, starts[here], ends[here], spans, total, partial)
+        is_possible = total > -np.inf
+        hypotheses.append(hypothesis_of(path, words, script.frame_s) if is_possible else NOTHING)
+    return hypotheses

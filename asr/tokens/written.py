@@ -30,6 +30,7 @@ class WrittenTokenizer(ABC):
         self.vocab = vocab
         self.texts = ("", *texts[1:])
         self._characters = frozenset("".join(self.texts)) - {" "}
+        self._has_letters_only = all(len(text) == 1 for text in self.texts[1:])
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
@@ -49,10 +50,11 @@ class WrittenTokenizer(ABC):
 
     def spelled_spans(self, tokens: Sequence[int]) -> list[WordSpan]:
         """See `Tokenizer.spelled_spans`."""
-        for token in tokens:
-            if not BLANK < token < len(self.vocab):
-                raise ValueError(f"token must be 1 to {len(self.vocab) - 1}, got {token}")
-        return _split_at_spaces([self.texts[token] for token in tokens])
+        for extreme in (min(tokens, default=1), max(tokens, default=1)):
+            if not BLANK < extreme < len(self.vocab):
+                raise ValueError(f"token must be 1 to {len(self.vocab) - 1}, got {extreme}")
+        pieces = [self.texts[token] for token in tokens]
+        return _split_letters(pieces) if self._has_letters_only else _split_at_spaces(pieces)
 
     def spellings(self, word: str) -> tuple[str, ...]:
         """See `Tokenizer.spellings`."""
@@ -121,6 +123,18 @@ class BpeTokenizer(WrittenTokenizer):
         """See `Tokenizer.to_dict`."""
         proto = base64.b64encode(self._model.proto).decode("ascii")
         return {"kind": "bpe", "vocab": list(self.vocab), "sentencepiece": proto}
+
+
+def _split_letters(pieces: Sequence[str]) -> list[WordSpan]:
+    """As `_split_at_spaces`, of pieces that are one character each; several times as fast."""
+    spans: list[WordSpan] = []
+    first = 0
+    for word in "".join(pieces).split(" "):
+        end = first + len(word)
+        if word:
+            spans.append((word, first, end))
+        first = end + 1
+    return spans
 
 
 def _split_at_spaces(pieces: Sequence[str]) -> list[WordSpan]:
