@@ -191,6 +191,15 @@ def test_evaluate_prints_the_rates_and_writes_the_alignments(
     assert [row["id"] for row in rows] == [one.id for one in read_manifest(tone_model.dev)]
 
 
+def test_evaluate_prints_the_rates_whatever_becomes_of_the_rows(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    done = run_asr("evaluate", tone_model.path, tone_model.dev, "--out", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: cannot write {tmp_path}")
+    assert done.stdout.startswith("%WER ")
+
+
 def test_evaluate_keeps_its_manifest(tone_model: ToneModel, tmp_path: Path) -> None:
     manifest = tmp_path / "dev.jsonl"
     manifest.write_bytes(tone_model.dev.read_bytes())

@@ -36,9 +36,9 @@ def evaluate(
         refuse_own_input(out, [manifest])
     recognizer = Recognizer.load(resolve_model(model), device, decoding.choice())
     evaluation = evaluate_model(recognizer, manifest)
+    typer.echo("\n".join(evaluation.lines()))
     if out is not None:
         evaluation.write(out)
-    typer.echo("\n".join(evaluation.lines()))
     for name, error in evaluation.failures.items():
         typer.echo(f"error: {name}: {error}", err=True)
     if evaluation.failures:
