@@ -249,6 +249,8 @@ def test_an_impossible_rate(tmp_path: Path) -> None:
         (ReadOptions(start_s=2.5, duration_s=1.0), "2.500 s to 3.500 s is not inside the file"),
         (ReadOptions(duration_s=3.02), "is not inside the file"),
         (ReadOptions(duration_s=1e300), "is not inside the file"),
+        (ReadOptions(duration_s=1e308), "is not inside the file"),
+        (ReadOptions(start_s=1e308, duration_s=1e308), "is not inside the file"),
         (ReadOptions(start_s=-0.1), "start_s must be 0 or more, got -0.1"),
         (ReadOptions(start_s=float("nan")), "start_s must be 0 or more"),
         (ReadOptions(start_s=float("inf")), "start_s must be 0 or more"),

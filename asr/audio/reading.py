@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asr.audio.headers import AudioInfo, PcmFormat, describe, open_audio, truncated
+from asr.audio.headers import (
+    UNKNOWN_LENGTH,
+    AudioInfo,
+    PcmFormat,
+    describe,
+    open_audio,
+    truncated,
+)
 from asr.audio.resampling import resample
 from asr.audio.waveform import Channel, Waveform, check_channel, to_mono
 from asr.errors import DataError
@@ -84,10 +91,10 @@ def sample_range(info: AudioInfo, options: ReadOptions) -> tuple[int, int]:
     """
     rate = info.sample_rate_hz
     _check_options(options)
-    start = round(options.start_s * rate)
+    start = round(min(options.start_s * rate, UNKNOWN_LENGTH))  # no file is as long
     stop = info.num_samples
     if options.duration_s is not None:
-        stop = round((options.start_s + options.duration_s) * rate)
+        stop = round(min((options.start_s + options.duration_s) * rate, UNKNOWN_LENGTH))
     slack = math.ceil(RANGE_TOLERANCE_S * rate)
     if start >= info.num_samples or stop > info.num_samples + slack:
         raise DataError(
