@@ -106,6 +106,9 @@ def test_a_cell_without_end_is_refused(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.csv", "a,b", '1,"' + "x" * 200_000)
     with pytest.raises(DataError, match=r"a.csv: line \d: field larger than field limit"):
         read_rows(path, ",", quoted=True)
+    path = write_lines(tmp_path / "b.csv", "a,b", '1,"two', "3,four")
+    with pytest.raises(DataError, match=r"b.csv: line 3: unexpected end of data"):
+        read_rows(path, ",", quoted=True)
 
 
 def test_audio_is_found_at_any_depth_sorted_and_not_hidden(tmp_path: Path) -> None:

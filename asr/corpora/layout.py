@@ -107,13 +107,13 @@ def read_rows(
         Column names, and the rows, each with its line number and its cells by column name.
 
     Raises:
-        DataError: Unreadable, no header, a column name twice, or rows with another number of
-            cells than the header: their line numbers.
+        DataError: Unreadable, no header, a column name twice, a quoted cell without end, or rows
+            with another number of cells than the header: their line numbers.
     """
     # Without newline translation `StringIO` ends lines where RFC 4180 does, not at U+2028.
     lines = io.StringIO(read_text(path), newline="")
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     try:
         numbered = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:
