@@ -39,6 +39,18 @@ def test_a_text_file_beside_each(folder: Path) -> None:
     }
 
 
+def test_a_text_file_that_is_no_utf_8_is_left_out(folder: Path) -> None:
+    for name in ("good", "bad"):
+        write_audio_file(folder / f"{name}.wav")
+        write_lines(folder / f"{name}.txt", "hello")
+    (folder / "bad.txt").write_bytes("grüß".encode("latin-1"))
+    problems: list[Problem] = []
+    splits = prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)
+    assert texts(splits["train"]) == {"good": "hello"}
+    assert [one.utterance_id for one in problems] == ["bad"]
+    assert "is not UTF-8 (byte 2)" in problems[0].reason
+
+
 def test_one_transcript_file(folder: Path) -> None:
     for name in ("a", "b", "x/c", "two words"):
         write_audio_file(folder / f"{name}.wav")

@@ -93,7 +93,10 @@ def _transcripts(
         if not beside.is_file():
             left_out.append(Problem(path_id(path, source), f"there is no {beside}"))
             continue
-        texts[path] = read_text(beside).strip()
+        try:
+            texts[path] = read_text(beside).strip()
+        except DataError as error:
+            left_out.append(Problem(path_id(path, source), str(error)))
     return texts, left_out
 
 
