@@ -55,14 +55,16 @@ def choose_device(name: str) -> torch.device:
     """The device called `name`; `auto` takes CUDA where present.
 
     Raises:
-        ConfigError: PyTorch knows no such device, or it is not on this machine.
+        ConfigError: It is no CPU or CUDA device, or not on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"unknown device {name!r}", hint="use auto, cpu or cuda") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"unknown device {name!r}", hint="use auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {name!r} asked for, but no CUDA device is present")
     return device

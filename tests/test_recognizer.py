@@ -138,6 +138,9 @@ def test_a_model_whose_weights_do_not_fit_is_refused(tone_model: ToneModel, tmp_
 def test_unknown_devices_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown device 'gpu0'; use auto, cpu or cuda"):
         choose_device("gpu0")
+    for other in ("mps", "meta", "xpu:0"):  # PyTorch knows them, and models do not run on them here
+        with pytest.raises(ConfigError, match=f"unknown device '{other}'"):
+            choose_device(other)
     assert choose_device("cpu") == torch.device("cpu")
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="no CUDA device is present"):
