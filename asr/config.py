@@ -119,6 +119,8 @@ def _config_error(cls: type[Options], error: ValidationError, source: str) -> Co
         return ConfigError(f"unknown setting `{name}` in {source}", hint=hint)
     got = "" if first["type"] == "missing" else f", got {first['input']!r}"
     reason = first["msg"].removeprefix("Value error, ")
+    if not location:  # of several settings together, which the reason names
+        return ConfigError(f"{source}: {reason}")
     return ConfigError(f"setting `{name}` in {source}: {reason}{got}")
 
 

@@ -152,7 +152,7 @@ def test_some_speakers_unknown_is_refused() -> None:
 
 def test_fractions_must_leave_training_data() -> None:
     values = {"dev_fraction": 0.5, "test_fraction": 0.5}
-    with pytest.raises(ConfigError, match="must leave something to train on"):
+    with pytest.raises(ConfigError, match=r"^options: dev_fraction and test_fraction must"):
         parse_options(SplitOptions, values, "options")
 
 
