@@ -98,11 +98,23 @@ def test_nothing_usable_is_an_error(source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_manifests_of_another_run_do_not_stay(source: Path, tmp_path: Path) -> None:
+def test_manifests_of_another_run_do_not_stay(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run(source, tmp_path / "out")
     (tmp_path / "out/notes.jsonl").write_text("mine", encoding="utf-8")
+    assert not caplog.messages
     run(source, tmp_path / "out", dev_fraction=0)
+    assert caplog.messages == [f"{tmp_path / 'out/dev.jsonl'} is removed: it is not of this run"]
     assert set(contents(tmp_path / "out")) == {"train.jsonl", "test.jsonl", "notes.jsonl"}
+
+
+def test_a_manifest_is_not_replaced_by_what_is_made_of_it(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(DataError, match=r"train\.jsonl is read and would be overwritten"):
+        prepare("joined", tmp_path / "out/train.jsonl", tmp_path / "out")
+    assert contents(tmp_path / "out") == before
 
 
 def test_failing_while_writing_leaves_the_old_manifests(

@@ -90,7 +90,7 @@ def prepare(
         typer.Option("--set", metavar="NAME=VALUE", help="Any option of the corpus by its name."),
     ] = None,
 ) -> None:
-    """Write train.jsonl, dev.jsonl and test.jsonl for a corpus.
+    """Write train.jsonl, dev.jsonl and test.jsonl for a corpus, in place of any that DIR has.
 
     Options that name corpora in brackets apply to those only. An utterance whose audio or
     transcript is missing or damaged is named on standard error and left out; the exit status is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import lru_cache
@@ -14,9 +15,11 @@ from asr.corpora import load_importer
 from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.splits import SPLITS, check_disjoint, main_split
 from asr.errors import ConfigError, DataError
-from asr.files import atomic_path
+from asr.files import atomic_path, refuse_own_input
 from asr.manifest import Problem, Utterance, write_manifest
 from asr.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 
 def prepare_corpus(
@@ -30,6 +33,8 @@ def prepare_corpus(
     importer = load_importer(corpus)
     _check_option_names(corpus, importer, options)
     settings = parse_options(importer.options, options, f"the options of {corpus}")
+    for name in SPLITS:
+        refuse_own_input(_manifest(out, name), [source])
     listing = importer.find(source.absolute(), settings)
     check_disjoint(listing.splits, listing.speakers_shared)
     splits, left_out = measure(listing)
@@ -165,8 +170,13 @@ def _write(out: Path, manifests: Splits) -> None:
     """All manifests or none; `atomic_path` renames them when the last is written."""
     with ExitStack() as stack:
         for name, utterances in manifests.items():
-            temporary = stack.enter_context(atomic_path(out / f"{name}.jsonl"))
+            temporary = stack.enter_context(atomic_path(_manifest(out, name)))
             write_manifest(temporary, utterances)
     for name in SPLITS:
-        if name not in manifests:
-            (out / f"{name}.jsonl").unlink(missing_ok=True)
+        if name not in manifests and _manifest(out, name).exists():
+            log.warning("%s is removed: it is not of this run", _manifest(out, name))
+            _manifest(out, name).unlink()
+
+
+def _manifest(out: Path, name: str) -> Path:
+    return out / f"{name}.jsonl"
