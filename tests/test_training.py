@@ -159,6 +159,31 @@ def test_a_used_directory_needs_resume(
         train(config_of(tones), finished[0])
 
 
+def test_a_start_that_was_refused_leaves_the_directory_free(
+    tones: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whoever mends what was wrong says the same command again, without `--resume`."""
+    dev, unknown = Path(tones["data"]["dev"]), tmp_path / "unknown.jsonl"
+    lines = [json.loads(line) for line in dev.read_text().splitlines()]
+    lines = [line | {"audio_path": str(dev.parent / line["audio_path"])} for line in lines]
+    lines[0]["text"] = "zorro"
+    unknown.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    short = {**tones, "training": {**tones["training"], "epochs": 1}}
+    with pytest.raises(DataError, match="zorro"):
+        train(
+            config_of({**short, "data": {**tones["data"], "dev": str(unknown)}}), tmp_path / "run"
+        )
+    assert train(config_of(short), tmp_path / "run").model_path.exists()
+
+
+def test_a_run_directory_that_cannot_be_is_an_error_for_people(
+    tones: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write to .*run: Not a directory"):
+        train(config_of(tones), tmp_path / "file" / "run")
+
+
 def test_the_settings_compared_are_those_of_the_state(
     finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from asr.batching import Batch
 from asr.checkpoint import TRAINING_KIND, read_documents
-from asr.errors import ConfigError, TrainingError
+from asr.errors import ConfigError, DataError, TrainingError
 from asr.experiment import ExperimentConfig, build_front_end, build_model
 from asr.features import estimate_statistics
 from asr.files import write_text_atomic
@@ -141,11 +141,13 @@ class _Run:
         return Learner(self.front_end, self.model, optimizer, plateau, average)
 
     def _start(self) -> None:
-        """What a fresh run begins with, beside random weights."""
+        """What a fresh run begins with, beside random weights; the directory is its own then."""
         path = self._config.training.start_from
         if path is not None:
             start_from(path, self._config, self.tokenizer, self.model)
         self._fit_statistics()
+        values = self._config.model_dump(mode="json")
+        write_text_atomic(self._run_dir / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
 
     def _fit_statistics(self) -> None:
         if self._config.features.normalization != "global":
@@ -193,24 +195,21 @@ def _summary(position: Position, validation: Validation, corpus: Corpus) -> dict
 
 
 def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> None:
-    """Refuse to mix two runs; write the resolved configuration of a fresh one.
+    """Refuse to mix two runs.
 
     What a run was started with is what its state says: `config.json` is for people to read.
     """
     path, state_path = run_dir / CONFIG_FILE, run_dir / STATE_FILE
-    values = config.model_dump(mode="json")
     if not path.exists() and not state_path.exists():
-        write_text_atomic(path, json.dumps(values, indent=2) + "\n")
         return
     if not resume:
         raise ConfigError(
             f"{run_dir} already holds a run", hint="--resume to go on with it, or name another"
         )
     if not state_path.exists():
-        write_text_atomic(path, json.dumps(values, indent=2) + "\n")
         return
     stored = read_documents(state_path, TRAINING_KIND).get("config")
-    different = sorted(_differences(stored, values))
+    different = sorted(_differences(stored, config.model_dump(mode="json")))
     if different:
         raise ConfigError(
             f"{run_dir} was started with other settings: {', '.join(different[:6])}",
@@ -242,11 +241,14 @@ def _alone_in(run_dir: Path) -> Iterator[None]:
     """Hold the directory's lock, which the system takes back however a process ends."""
     lock = FileLock(run_dir / LOCK_FILE)
     try:
+        run_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(
             f"another process trains in {run_dir}", hint="wait for it, or name another directory"
         ) from None
+    except OSError as error:
+        raise DataError(f"cannot write to {run_dir}: {error.strerror or error}") from None
     try:
         yield
     finally:
