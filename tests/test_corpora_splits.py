@@ -98,6 +98,14 @@ def test_one_speaker_cannot_be_divided() -> None:
     assert "--split-by utterance" in caught.value.hint
 
 
+def test_one_utterance_cannot_be_divided() -> None:
+    with pytest.raises(
+        DataError, match="cannot hold 1 of 1 out: all are of one recording"
+    ) as caught:
+        hold_out([entry("a")], 0.1, "recording")
+    assert caught.value.hint == "set --dev-fraction and --test-fraction to 0"
+
+
 @pytest.mark.parametrize(("by", "num_held"), [("recording", 3), ("utterance", 1)])
 def test_utterances_of_one_recording_stay_together(by: SplitBy, num_held: int) -> None:
     entries = [

@@ -104,9 +104,10 @@ def hold_out(
     """
     groups = _groups(entries, by)
     if len(groups) < 2:
+        other = "use --split-by utterance, or " if len(entries) > 1 else ""
         raise DataError(
-            f"cannot hold {target:.0f} of {len(entries)} utterances out: all are of one {by}",
-            hint="use --split-by utterance, or set --dev-fraction and --test-fraction to 0",
+            f"cannot hold {max(target, 1):.0f} of {len(entries)} out: all are of one {by}",
+            hint=f"{other}set --dev-fraction and --test-fraction to 0",
         )
     order = sorted(groups, key=_shuffled)
     held: set[str] = set()
