@@ -133,7 +133,7 @@ def _search_edits(best: Array, other: Array, furthest: Array) -> int:
     """
     goal = other.size - best.size
     furthest[0] = UNREACHED
-    furthest[0, MAX_EDITS + 1] = _slide(best, other, 0, 0)
+    furthest[0, MAX_EDITS + 1] = _slide(best, other, int64(0), int64(0))
     if goal == 0 and furthest[0, MAX_EDITS + 1] == best.size:
         return 0
     for edits in range(1, MAX_EDITS + 1):

@@ -144,12 +144,12 @@ def is_word(fusion: Fusion, lexicon_node: int) -> bool:
 @inner
 def is_complete(fusion: Fusion, lexicon_node: int, grammar_state: int) -> bool:
     """Whether an utterance may end here."""
-    if not is_word(fusion, lexicon_node):
+    if not is_word(fusion, int64(lexicon_node)):
         return False
     if not fusion.has_grammar or fusion.off_grammar_score > -np.inf:
         return True
     if lexicon_node != BETWEEN_WORDS:
-        grammar_state = find_arc(fusion.grammar, grammar_state, BOUNDARY)
+        grammar_state = find_arc(fusion.grammar, grammar_state, int64(BOUNDARY))
     return grammar_state != OFF_GRAMMAR and fusion.grammar.is_final[grammar_state]
 
 
@@ -221,7 +221,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
     node = int64(target.lexicon_node)
     if node == BETWEEN_WORDS:
         return True
-    if not is_word(fusion, node) or not _follow_grammar(fusion, target, BOUNDARY):
+    if not is_word(fusion, node) or not _follow_grammar(fusion, target, int64(BOUNDARY)):
         return False
     word = _word_at(fusion, node, int64(target.lm_state))
     target.lm_score += fusion.word_bonus
@@ -230,7 +230,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
     if fusion.lm_unit == WORD_LM:
         _ask_lm(fusion, target, max(word, int64(-1)))
     target.lexicon_node = BETWEEN_WORDS
-    _hear(fusion.hotwords, target, BOUNDARY)
+    _hear(fusion.hotwords, target, int64(BOUNDARY))
     return True
 
 
@@ -238,7 +238,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
 def _spell(fusion: Fusion, target: Any, token: int) -> bool:
     """Walk the characters of a token; False where vocabulary or grammar do not allow them."""
     for index in range(fusion.spelling.first[token], fusion.spelling.first[token + 1]):
-        label = fusion.spelling.labels[index]
+        label = int64(fusion.spelling.labels[index])
         node = int64(target.lexicon_node)
         if node >= 0:
             node = find_label(fusion.lexicon.trie, node, label)

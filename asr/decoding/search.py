@@ -20,7 +20,7 @@ import numpy.typing as npt
 from asr.ctc import BLANK
 from asr.decoding.fusion import Fusion, extend, finish, is_complete
 from asr.decoding.search_state import NONE, Arena, Beam, add_record, child_node
-from asr.lm.compiled import inner, kernel
+from asr.lm.compiled import inner, int64, kernel
 
 Array = npt.NDArray[Any]
 
@@ -220,7 +220,7 @@ def _grow_all(
 def _record(arena: Arena, source: Any, is_repeat: bool, frame: int) -> int:
     """Record of a token that begins in `frame` after the best path of `source`."""
     if is_repeat or source.best_blank >= source.best_spoken:
-        return add_record(arena, source.blank_record, frame, source.blank_end)
+        return add_record(arena, source.blank_record, frame, int64(source.blank_end))
     return add_record(arena, source.spoken_record, frame, frame)
 
 
@@ -279,7 +279,7 @@ def _choose(
     lowest = best - pruning.beam_threshold
     cut, num_ties = _cut(beam, num_candidates, lowest, pruning.beam_width)
     guarded = _best_complete(beam, fusion)
-    count = 0
+    count = int64(0)
     for index in range(num_entries):
         rank = new[index].rank
         is_tie = rank == cut and num_ties > 0

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.ctc import BLANK
-from asr.lm.compiled import compiled, inner, kernel
+from asr.lm.compiled import compiled, inner, kernel, part
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -234,7 +234,7 @@ def _number_needed(parent: Array, needed: Array, num_used: int) -> int:
     return count
 
 
-@compiled
+@part
 def _collect_nodes(arena: Arena, target: Arena, entries: Array) -> None:
     number = np.full(arena.used[0], NONE, np.int32)
     number[ROOT] = 0
@@ -255,7 +255,7 @@ def _collect_nodes(arena: Arena, target: Arena, entries: Array) -> None:
     target.used[0] = count
 
 
-@compiled
+@part
 def _collect_records(arena: Arena, target: Arena, entries: Array) -> None:
     number = np.full(arena.used[1] + 1, NONE, np.int32)  # the last one stands for NONE
     for index in range(entries.size):
@@ -320,7 +320,7 @@ def trace(arena: Arena, entry: Any, num_frames: int) -> tuple[Array, Array, Arra
     num_tokens = _depth(arena, entry.node)
     tokens, starts = np.empty(num_tokens, np.int32), np.empty(num_tokens, np.int32)
     ends = np.empty(num_tokens, np.int32)
-    _spell_back(arena, entry.node, tokens, 0, num_tokens)
+    _spell_back(arena, entry.node, tokens, int64(0), num_tokens)
     if entry.best_blank >= entry.best_spoken:
         record, end = int64(entry.blank_record), entry.blank_end
     else:
@@ -332,7 +332,7 @@ def trace(arena: Arena, entry: Any, num_frames: int) -> tuple[Array, Array, Arra
     return tokens, starts, ends
 
 
-@compiled
+@part
 def trace_tokens(arena: Arena, nodes: Array) -> tuple[Array, Array]:
     """Tokens of some prefixes, one after the other, and where each begins and the last one ends."""
     first = np.empty(nodes.size + 1, np.int64)

@@ -39,7 +39,7 @@ from asr.decoding.search_state import (
     trace,
 )
 from asr.decoding.types import Hypothesis
-from asr.lm.compiled import compiled
+from asr.lm.compiled import compiled, int64, part
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +112,7 @@ def search_utterances(
     return arena
 
 
-@compiled
+@part
 def _keep_best(
     arena: Arena, entries: Array, spelling: Spelling, log_probs: Array, place: tuple[Found, int]
 ) -> None:
@@ -124,7 +124,7 @@ def _keep_best(
     spans = np.empty((tokens.size, 2), np.int64)
     num_words = fill_spans(tokens, spelling, spans)
     features = word_features(
-        posteriors_of(arena, entries, order, 0, spelling),
+        posteriors_of(arena, entries, order, int64(0), spelling),
         run_entropies(log_probs, starts, ends),
         starts,
         ends,
@@ -142,7 +142,7 @@ def _keep_best(
     found.scores[0, index], found.scores[1, index] = best.total, best.partial
 
 
-@compiled
+@part
 def best_first(entries: Array, count: int) -> Array:
     """Indices of the `count` best entries by rank; of equal ones the first comes first."""
     order = np.empty(min(count, entries.size), np.int64)

@@ -69,7 +69,7 @@ def parse_lines(
     Returns:
         The number of n-grams, of lines, and the beginning of the line after them.
     """
-    num_ngrams, num_lines, place = 0, 0, int64(place)
+    num_ngrams, num_lines, place = int64(0), int64(0), int64(place)
     while place < text.size:
         after_spaces = int64(skip_spaces(text, place))
         if text[after_spaces] == LINE_FEED:

@@ -158,7 +158,7 @@ def _check(tables: NgramTables, order_ends: Sequence[int], vocabulary: bytes) ->
 def are_sound(tables: NgramTables, ends: Array, num_words: int) -> bool:
     """Whether queries stay inside the block, end, and meet numbers only."""
     num_nodes, num_inner = int64(tables.ints[NUM_NODES]), int64(tables.ints[NUM_INNER])
-    first, end_of_words = children_of(tables, 0)
+    first, end_of_words = children_of(tables, int64(0))
     sound: Any = first == 1 and end_of_words == num_words + 1
     for depth in range(1, ends.size - 1):
         # The children of one order are the next order.

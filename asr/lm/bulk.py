@@ -196,7 +196,7 @@ def _drop_finished(lanes: Lanes, num_live: int) -> int:
 @kernel
 def _ask_histories(tables: NgramTables, words: Array, lanes: Lanes, num_live: int) -> None:
     """Ask for what each history knows of itself, and for the slot of the next word."""
-    inner, slots = inner_place(tables, 0), slots_place(tables)
+    inner, slots = inner_place(tables, int64(0)), slots_place(tables)
     for index in range(num_live):
         word, state = int64(words[lanes.place[index]]), lanes.state[index]
         if word != SENTENCE_BREAK:
@@ -210,7 +210,7 @@ def _ask_histories(tables: NgramTables, words: Array, lanes: Lanes, num_live: in
 @kernel
 def _ask_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
     """Look up the children of each history, and ask for the node where the word probably is."""
-    inner, slots = inner_place(tables, 0) + FIRST_CHILD, slots_place(tables)
+    inner, slots = inner_place(tables, int64(0)) + FIRST_CHILD, slots_place(tables)
     for index in range(num_live):
         place = inner + INNER_ITEMS * lanes.state[index]
         begin = int64(tables.ints[place])
@@ -227,7 +227,7 @@ def _ask_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
 @kernel
 def _find_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
     """Find each word's node, and ask for what it knows as a history."""
-    inner, num_inner = inner_place(tables, 0) + BACKOFF, int64(tables.ints[NUM_INNER])
+    inner, num_inner = inner_place(tables, int64(0)) + BACKOFF, int64(tables.ints[NUM_INNER])
     for index in range(num_live):
         begin, stop, word = lanes.begin[index], lanes.stop[index], lanes.word[index]
         child = int64(EMPTY_SLOT)
@@ -250,7 +250,7 @@ def _take_steps(
     tables: NgramTables, start_state: int, lanes: Lanes, num_live: int, log_probs: Array
 ) -> None:
     """Back off, or score the word and go on to the next."""
-    inner, num_inner = inner_place(tables, 0), int64(tables.ints[NUM_INNER])
+    inner, num_inner = inner_place(tables, int64(0)), int64(tables.ints[NUM_INNER])
     for index in range(num_live):
         word, state, child = lanes.word[index], lanes.state[index], lanes.child[index]
         log_prob = 0.0

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 int64: Any = numba.int64
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
+# In compiled code give functions int64(0), not 0: for a constant they are compiled once more.
 # Nothing but Python and other compiled functions calls them, so no entry for C is compiled.
 SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
 
@@ -36,6 +37,12 @@ def kernel(function: FunctionT) -> FunctionT:
 def inner(function: FunctionT) -> FunctionT:
     """As `kernel`, for a function that only compiled functions call: less to compile."""
     options = SETTINGS | {"_nrt": False, "no_cpython_wrapper": True}
+    return cast(FunctionT, numba.njit(**options)(function))
+
+
+def part(function: FunctionT) -> FunctionT:
+    """As `compiled`, for a function that only compiled functions call: less to compile."""
+    options = SETTINGS | {"no_cpython_wrapper": True}
     return cast(FunctionT, numba.njit(**options)(function))
 
 

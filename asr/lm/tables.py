@@ -147,7 +147,7 @@ def tables_of_trie(words: Array, num_children: Array, unk_id: int) -> NgramTable
     np.cumsum(num_children, out=tables.first_child[1:])
     tables.first_child[1:] += 1
     tables.slots[:] = EMPTY_SLOT
-    fill_slots(tables)
+    fill_slots(read_only(tables), tables.slots)
     return tables
 
 
@@ -156,6 +156,13 @@ def empty_tables() -> NgramTables:
     tables = tables_of_trie(np.array([-1]), np.array([0]), -1)
     freeze_tables(tables)
     return tables
+
+
+def read_only(tables: NgramTables) -> NgramTables:
+    """A view that cannot write: of the type of a finished model's, so functions serve both."""
+    block = tables.ints.view()
+    block.setflags(write=False)
+    return tables_of(block)
 
 
 def freeze_tables(tables: NgramTables) -> None:
@@ -233,17 +240,16 @@ def slot_of(tables: NgramTables, node: int, word: int) -> int:
 
 
 @kernel
-def fill_slots(tables: NgramTables) -> None:
-    """Enter the children of all nodes but node 0 that have more than `FEW`."""
-    slots, num_slots = slots_place(tables), tables.ints[NUM_SLOTS]
+def fill_slots(tables: NgramTables, slots: Array) -> None:
+    """Enter the children of all nodes but node 0 that have more than `FEW` into the slots."""
     for node in range(1, tables.ints[NUM_INNER]):
         begin, end = children_of(tables, node)
         if end - begin > FEW:
             for child in range(begin, end):
                 slot = slot_of(tables, node, word_of(tables, child))
-                while tables.ints[slots + slot] != EMPTY_SLOT:
-                    slot = slot + 1 if slot + 1 < num_slots else 0
-                tables.ints[slots + slot] = child
+                while slots[slot] != EMPTY_SLOT:
+                    slot = slot + 1 if slot + 1 < slots.size else 0
+                slots[slot] = child
 
 
 @kernel
@@ -292,7 +298,7 @@ def state_of(tables: NgramTables, node: int) -> int:
 @kernel
 def known_word(tables: NgramTables, word: int) -> int:
     """The word, or `<unk>` where it is outside the vocabulary; -1 where there is none."""
-    is_known = 0 <= word < children_of(tables, 0)[1] - 1
+    is_known = 0 <= word < children_of(tables, int64(0))[1] - 1
     known: int = int64(word if is_known else tables.unk_id)
     return known
 
@@ -332,7 +338,6 @@ def advance_in(block: Array, state: int, word: int) -> tuple[float, int]:
     return advance(compiled_tables_of(block), state, word)
 
 
-@compiled
 def fill_links(tables: NgramTables, parents: Array, is_blank: Array) -> None:
     """Fill `link`, and `log_prob` of blank nodes, in a trie that is complete otherwise.
 
@@ -342,7 +347,15 @@ def fill_links(tables: NgramTables, parents: Array, is_blank: Array) -> None:
         is_blank: (num_nodes,) bool: nodes the file does not list though it lists n-grams that
             begin with them; each gets the probability that backing off would give.
     """
-    num_nodes, begin = int64(tables.ints[NUM_NODES]), children_of(tables, 0)[1]
+    _fill_links(read_only(tables), (tables.link, tables.log_prob), parents, is_blank)
+
+
+@compiled
+def _fill_links(
+    tables: NgramTables, filled: tuple[Array, Array], parents: Array, is_blank: Array
+) -> None:
+    links, log_probs = filled
+    num_nodes, begin = int64(tables.ints[NUM_NODES]), children_of(tables, int64(0))[1]
     suffixes = np.zeros(num_nodes, np.int32)
     for node in range(begin, num_nodes):
         parent, word = int64(parents[node]), word_of(tables, node)
@@ -353,7 +366,6 @@ def fill_links(tables: NgramTables, parents: Array, is_blank: Array) -> None:
             parent = int64(suffixes[parent])
             suffix = int64(find_child(tables, parent, word))
         suffixes[node] = suffix
-        place = node_place(node)
-        tables.ints[place + LINK] = state_of(tables, suffix)
+        links[node] = state_of(tables, suffix)
         if is_blank[node]:
-            tables.floats[place + LOG_PROB] = backoff + log_prob_of(tables, suffix)
+            log_probs[node] = backoff + log_prob_of(tables, suffix)

@@ -142,7 +142,7 @@ def compare_rows(ids: Array, row: int, others: Array, other: int) -> int:
 @kernel
 def are_sorted(ids: Array) -> bool:
     """Whether no row comes before the row above it, as in the files of this project's writer."""
-    row = 1
+    row = int64(1)
     while row < ids.shape[0] and compare_rows(ids, row - 1, ids, row) <= 0:
         row += 1
     return bool(row >= ids.shape[0])
@@ -152,7 +152,7 @@ def are_sorted(ids: Array) -> bool:
 def in_sorted(ids: Array, wanted: Array) -> Array:
     """(num_wanted,) bool: whether each row is one of `ids`; both are sorted."""
     found = np.zeros(wanted.shape[0], np.bool_)
-    row = 0
+    row = int64(0)
     for index in range(wanted.shape[0]):
         while row < ids.shape[0] and compare_rows(ids, row, wanted, index) < 0:
             row += 1
