@@ -15,8 +15,9 @@ import soundfile
 from conftest import ToneModel
 
 from asr import __version__
-from asr.cli.transcribe import to_json
+from asr.cli.transcribe import expand, stdin_as_file, to_json
 from asr.decoding import Hypothesis
+from asr.errors import DataError
 from asr.manifest import read_manifest
 
 VERBS = ("prepare", "train", "transcribe", "evaluate", "score", "plot")
@@ -151,6 +152,18 @@ def test_globs_are_expanded_and_empty_ones_refused(tone_model: ToneModel) -> Non
     done = run_asr("transcribe", folder / "zzz*.wav", "-m", tone_model.path)
     assert done.returncode == 1
     assert "no audio file in" in done.stderr
+
+
+def test_a_glob_that_is_none_and_closed_input_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pattern: str) -> list[Path]:
+        raise ValueError("Invalid pattern")  # as Python before 3.13 does for this one
+
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: refuse(pattern))
+    with pytest.raises(DataError, match=r"cannot look for 'a\*\*b.wav': Invalid pattern"):
+        expand(["a**b.wav"])
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(DataError, match="standard input: it is closed"), stdin_as_file(["-"]):
+        pass
 
 
 def test_json_has_words_with_times(tone_model: ToneModel) -> None:

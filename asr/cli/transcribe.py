@@ -127,7 +127,7 @@ def expand(names: Sequence[str]) -> list[str]:
     A directory is searched for the usual suffixes; a file named outright may have any.
 
     Raises:
-        DataError: A directory holds no audio, or a glob matches nothing.
+        DataError: A directory holds no audio, or a glob matches nothing or is none.
     """
     from asr.corpora.layout import find_audio
 
@@ -137,7 +137,7 @@ def expand(names: Sequence[str]) -> list[str]:
         if path.is_dir():
             found = find_audio(path)
         elif name != "-" and not path.exists() and any(mark in name for mark in "*?["):
-            found = sorted(Path(path.anchor or ".").glob(name.removeprefix(path.anchor)))
+            found = _matches(name)
         else:
             paths.append(name)
             continue
@@ -147,12 +147,26 @@ def expand(names: Sequence[str]) -> list[str]:
     return paths
 
 
+def _matches(pattern: str) -> list[Path]:
+    anchor = Path(pattern).anchor
+    try:
+        return sorted(Path(anchor or ".").glob(pattern.removeprefix(anchor)))
+    except ValueError as error:  # such as `a**b`
+        raise DataError(f"cannot look for {pattern!r}: {error}") from None
+
+
 @contextmanager
 def stdin_as_file(names: Sequence[str]) -> Iterator[list[tuple[str, Path]]]:
-    """(name, path) of each file, standard input copied to a temporary file for the block."""
+    """(name, path) of each file, standard input copied to a temporary file for the block.
+
+    Raises:
+        DataError: Standard input is closed.
+    """
     with tempfile.TemporaryDirectory(prefix="asr-") as directory:
         copy = Path(directory) / "stdin"
         if "-" in names:
+            if sys.stdin is None:
+                raise DataError("cannot read standard input: it is closed")
             with copy.open("wb") as written:
                 shutil.copyfileobj(sys.stdin.buffer, written)
         yield [(name, copy if name == "-" else Path(name)) for name in names]
