@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -86,6 +87,13 @@ def test_json_escapes_what_is_no_text() -> None:
         line = to_json(name, [silence])
         assert json.loads(line.encode())["id"] == name
     assert "grüße" in to_json("grüße.wav", [silence])
+
+
+def test_json_has_no_infinity() -> None:
+    impossible = Hypothesis((), (), (), -math.inf, 0.0, -math.inf)
+    assert (
+        to_json("a.wav", [impossible]) == '{"id": "a.wav", "text": "", "score": null, "words": []}'
+    )
 
 
 def test_a_missing_model_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -214,7 +215,7 @@ def to_json(name: str, hypotheses: Sequence[Hypothesis]) -> str:
 
 
 def _described(hypothesis: Hypothesis) -> dict[str, Any]:
-    """Text, score, and words with times in seconds and confidences."""
+    """Text, score (null where it is no number), and words with times in seconds and confidences."""
     words = [
         {
             "text": word.text,
@@ -224,4 +225,6 @@ def _described(hypothesis: Hypothesis) -> dict[str, Any]:
         }
         for word in hypothesis.words
     ]
-    return {"text": hypothesis.text, "score": hypothesis.score, "words": words}
+    # Minus infinity, which JSON has no word for: nothing that the grammar allows was heard.
+    score = hypothesis.score if math.isfinite(hypothesis.score) else None
+    return {"text": hypothesis.text, "score": score, "words": words}
