@@ -176,14 +176,6 @@ def test_a_start_that_was_refused_leaves_the_directory_free(
     assert train(config_of(short), tmp_path / "run").model_path.exists()
 
 
-def test_a_run_directory_that_cannot_be_is_an_error_for_people(
-    tones: dict[str, Any], tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write to .*run: Not a directory"):
-        train(config_of(tones), tmp_path / "file" / "run")
-
-
 def test_the_settings_compared_are_those_of_the_state(
     finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -245,6 +237,22 @@ def manifest_with(tones: dict[str, Any], tmp_path: Path, change: dict[str, Any])
     path = tmp_path / "changed.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return {**tones, "data": {**tones["data"], "train": str(path)}}
+
+
+def test_resuming_with_other_transcripts_is_refused(tones: dict[str, Any], tmp_path: Path) -> None:
+    """As many tokens of another meaning would train on without a word."""
+    values = {**tones, "training": {**tones["training"], "epochs": 1}}
+    train(config_of(manifest_with(values, tmp_path, {})), tmp_path / "run")
+    changed = manifest_with(values, tmp_path, {})
+    manifest = Path(changed["data"]["train"])
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(lines[1:]))
+    with pytest.raises(ConfigError, match="started with other utterances or transcripts"):
+        train(config_of(changed), tmp_path / "run", resume=True)
+    source, moved = Path(tones["data"]["train"]).parent, tmp_path / "moved"
+    shutil.copytree(source, moved)
+    manifest.write_text("".join(line.replace(f"{source}/", f"{moved}/") for line in lines))
+    assert train(config_of(changed), tmp_path / "run", resume=True).model_path.exists()
 
 
 @pytest.mark.parametrize(

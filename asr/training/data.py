@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -75,6 +76,16 @@ def fit_tokenizer(config: ExperimentConfig, corpus: Corpus) -> Tokenizer:
         return adopted
     texts = (normalize(utterance.text, config.text) for utterance in corpus.train)
     return build_tokenizer(config.tokens, texts, lambda word: normalize(word, config.text))
+
+
+def fingerprint(corpus: Corpus, tokenizer: Tokenizer) -> str:
+    """Digest of what a run learns from: utterances and tokens, but not where the audio lies."""
+    digest = hashlib.sha256(repr(tokenizer.to_dict()).encode())
+    for utterances in (corpus.train, corpus.dev):
+        digest.update(str(len(utterances)).encode())
+        for utterance in utterances:
+            digest.update(repr(replace(utterance, audio_path=Path())).encode())
+    return digest.hexdigest()
 
 
 def require_usable(

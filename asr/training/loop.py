@@ -45,6 +45,7 @@ class Trainer:
         training_set: Batches by epoch.
         validator: Scores the development set.
         run_dir: Checkpoints go here.
+        data: Fingerprint of the data, for those who resume.
     """
 
     def __init__(
@@ -54,9 +55,11 @@ class Trainer:
         training_set: TrainingSet,
         validator: Validator,
         run_dir: Path,
+        data: str = "",
     ) -> None:
         self._config = config
         self._learner = learner
+        self._fingerprint = data
         self._data = training_set
         self._validator = validator
         self._run_dir = run_dir
@@ -252,7 +255,8 @@ class Trainer:
 
     def _save(self, position: Position) -> None:
         config = self._config.model_dump(mode="json")
-        save_state(self._run_dir / STATE_FILE, self._learner, position, config)
+        path = self._run_dir / STATE_FILE
+        save_state(path, self._learner, position, config, self._fingerprint)
         kept = {weights_path(self._run_dir, best.epoch) for best in position.best}
         for path in (self._run_dir / "weights").glob("epoch-*.safetensors"):
             if path not in kept:

@@ -27,6 +27,7 @@ from asr.recognizer import ModelParts, choose_device, save_model
 from asr.threads import cpu_threads
 from asr.training.data import (
     Corpus,
+    fingerprint,
     fit_tokenizer,
     load_corpus,
     make_training_set,
@@ -71,8 +72,8 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
             checkpoint starts anew.
 
     Raises:
-        ConfigError: The directory holds another run, or resuming with other settings, or another
-            process trains in it.
+        ConfigError: The directory holds another run, or resuming with other settings or data, or
+            another process trains in it.
         DataError: A manifest, its audio or transcripts cannot be used; the disk is full.
         TrainingError: A loss is not finite, or there is too little disk space.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
@@ -118,9 +119,11 @@ class _Run:
         if fresh:
             self._start()
         learner = self._learner()
+        data = fingerprint(self._corpus, self.tokenizer)
         if not fresh:
+            _require_same_data(state_path, data)
             position = restore_state(state_path, learner)
-        trainer = Trainer(config, learner, self._training_set, self._validator, self._run_dir)
+        trainer = Trainer(config, learner, self._training_set, self._validator, self._run_dir, data)
         with Reporter(self._run_dir, position.step) as reporter:
             reporter.say(self._greeting(position))
             position = trainer.run(position, reporter)
@@ -214,6 +217,18 @@ def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> Non
         raise ConfigError(
             f"{run_dir} was started with other settings: {', '.join(different[:6])}",
             hint="resume with the settings it was started with, or name another directory",
+        )
+
+
+def _require_same_data(state_path: Path, data: str) -> None:
+    """Refuse to go on with other utterances, or tokens of another meaning.
+
+    A state of an earlier release does not say, and is gone on with.
+    """
+    if read_documents(state_path, TRAINING_KIND).get("data", data) != data:
+        raise ConfigError(
+            f"{state_path.parent} was started with other utterances or transcripts",
+            hint="resume with the manifests it was started with, or name another directory",
         )
 
 

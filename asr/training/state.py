@@ -83,8 +83,17 @@ class Learner:
     average: WeightAverage | None = None
 
 
-def save_state(path: Path, learner: Learner, position: Position, config: Mapping[str, Any]) -> None:
+def save_state(
+    path: Path, learner: Learner, position: Position, config: Mapping[str, Any], data: str
+) -> None:
     """Write the state of a run, atomically.
+
+    Args:
+        path: Where to.
+        learner: What has been learnt.
+        position: How far the run has come.
+        config: Its settings, JSON-able.
+        data: Fingerprint of its data.
 
     Raises:
         DataError: The disk is full or not writable; the previous state is left whole.
@@ -100,6 +109,7 @@ def save_state(path: Path, learner: Learner, position: Position, config: Mapping
         "plateau": learner.plateau.state(),
         "average_updates": learner.average.num_updates if learner.average else 0,
         "config": dict(config),
+        "data": data,
     }
     save_tensors(path, TRAINING_KIND, tensors, documents)
 
