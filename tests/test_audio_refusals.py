@@ -281,7 +281,7 @@ def test_channels_that_there_are_not() -> None:
 def test_a_headerless_file_without_its_format(tmp_path: Path) -> None:
     for name in ("a.raw", "a.PCM"):
         (tmp_path / name).write_bytes(bytes(1000))
-        _refused(tmp_path / name, "headerless", "state a PcmFormat")
+        _refused(tmp_path / name, "headerless", "state it (--pcm of asr transcribe")
 
 
 def test_a_format_stated_for_a_file_that_has_one(tmp_path: Path) -> None:

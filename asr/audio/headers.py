@@ -42,6 +42,7 @@ PCM_ENCODINGS = tuple(_ENCODINGS)
 
 _BYTES_PER_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _HEADER_MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"NIST", b"caff", b".snd")
+_WAYS_TO_STATE = "--pcm of asr transcribe, --raw of asr prepare, a PcmFormat in Python"
 _HEADERLESS_SUFFIXES = frozenset({".raw", ".pcm"})
 # Sizes that writers put where they could not know the real one, as into a pipe.
 _PLACEHOLDER_SIZE = 0x7FFF_0000
@@ -129,7 +130,7 @@ def open_audio(path: Path, pcm: PcmFormat | None) -> soundfile.SoundFile:
         return _open_headerless(path, pcm)
     except soundfile.LibsndfileError as error:
         raise DataError(
-            f"cannot read {path} as audio: {error.error_string}", hint=_cure(path)
+            f"cannot read {path} as audio: {error.error_string.rstrip('.')}", hint=_cure(path)
         ) from None
 
 
@@ -178,7 +179,7 @@ def _open_with_header(path: Path) -> soundfile.SoundFile:
     if path.suffix.lower() in _HEADERLESS_SUFFIXES:
         raise DataError(
             f"{path} is headerless by its name, and its format is not stated",
-            hint="state a PcmFormat; if it has a header nevertheless, rename it",
+            hint=f"state it ({_WAYS_TO_STATE}); if it has a header nevertheless, rename it",
         )
     return soundfile.SoundFile(_name(path))
 
@@ -187,7 +188,7 @@ def _open_headerless(path: Path, pcm: PcmFormat) -> soundfile.SoundFile:
     if _head(path, 4) in _HEADER_MAGIC:
         raise DataError(
             f"{path} has a header of its own, but a headerless format was stated for it",
-            hint="read it without PcmFormat, under a name that does not end in .raw or .pcm",
+            hint="leave the format out, and let its name not end in .raw or .pcm",
         )
     num_bytes = path.stat().st_size
     if num_bytes % pcm.bytes_per_frame:
@@ -229,7 +230,8 @@ def _cure(path: Path) -> str:
     if head[:4] in _HEADER_MAGIC:
         return "it is damaged or cut off; copy or download it again"
     return (
-        "expected WAV, FLAC, Ogg, MP3, AIFF or NIST sphere; state a PcmFormat if it is headerless"
+        "expected WAV, FLAC, Ogg, MP3, AIFF or NIST sphere; if it is headerless, state its format "
+        f"({_WAYS_TO_STATE})"
     )
 
 
