@@ -60,15 +60,17 @@ class ModelTuning:
 
 
 def tune_model(request: TuneRequest) -> ModelTuning:
-    """Find settings, store them in the model file, and draw the error surface.
+    """Find settings, draw the error surface, and store them in the model file.
 
     Raises:
         ConfigError: The choice names what cannot be tuned, or contradicts itself.
-        DataError: A manifest or its audio cannot be read, or a file does not fit the model.
+        DataError: A manifest or its audio cannot be read, a file does not fit the model, or the
+            picture cannot be written.
         ModelFileError: The model file cannot be used.
     """
     choice = request.choice
     for_one_run = {
+        "--decoder greedy": choice.decoder == "greedy",
         "--hotwords": choice.hotwords,
         "--hotword": choice.phrases,
         "--grammar": choice.grammar,
@@ -93,12 +95,8 @@ def tune_model(request: TuneRequest) -> ModelTuning:
         result = tune(data, setup.knowledge, setup.config, request.time_limit_s, advance)
     stored = _stored(request, result)
     embedded = result.knowledge.lm if stored.lm == "embedded" else None
+    picture = _draw(request, result)  # first: where it fails, the model stays as it was
     store_decoding(request.model, stored, None if embedded is None else model_to_bytes(embedded))
-    picture = request.picture or request.model.with_suffix(PICTURE_SUFFIX)
-    if result.surface is None:
-        return ModelTuning(result, stored, None)
-    surface = result.surface
-    plot_surface(surface.wers, surface.lm_weights, surface.word_bonuses, surface.chosen, picture)
     return ModelTuning(result, stored, picture)
 
 
@@ -122,6 +120,16 @@ def emissions_of(recognizer: Recognizer, utterances: Sequence[Utterance]) -> lis
             for _ in waveforms:
                 advance()
     return emissions
+
+
+def _draw(request: TuneRequest, result: TuningResult) -> Path | None:
+    """The picture of the error surface, where there is one."""
+    surface = result.surface
+    if surface is None:
+        return None
+    picture = request.picture or request.model.with_suffix(PICTURE_SUFFIX)
+    plot_surface(surface.wers, surface.lm_weights, surface.word_bonuses, surface.chosen, picture)
+    return picture
 
 
 def _stored(request: TuneRequest, result: TuningResult) -> StoredDecoding:

@@ -145,11 +145,22 @@ def test_what_the_beam_repairs_is_stored_with_its_language_model(
     assert f"[ {development.greedy_errors} / {development.words}," in evaluated
 
 
+def test_a_picture_that_cannot_be_written_leaves_the_model_as_it_was(
+    repairable: Repairable, tmp_path: Path
+) -> None:
+    model = repairable.copy_to(tmp_path)
+    before = model.read_bytes()
+    with pytest.raises(DataError, match="cannot write"):
+        asr("tune", model, repairable.dev, "--lm", repairable.lm, "--plot", tmp_path)
+    assert model.read_bytes() == before
+
+
 def test_a_language_model_left_out_must_be_named_later(
     repairable: Repairable, tmp_path: Path
 ) -> None:
     model, dev, lm = repairable.copy_to(tmp_path), repairable.dev, repairable.lm
-    asr("tune", model, dev, "--lm", lm, "--no-embed", "--plot", tmp_path / "p")
+    said = asr("tune", model, dev, "--lm", lm, "--no-embed", "--plot", tmp_path / "p")
+    assert "beam decoding is its default where --lm names the language model" in said
     assert (tmp_path / "p").read_bytes().startswith(b"\x89PNG")
     assert LM_TENSOR not in load_tensors(model, MODEL_KIND)[0]
     assert stored_in(model)["lm"] == "elsewhere"
@@ -185,6 +196,7 @@ def test_a_lexicon_is_stored_normalised_and_used(repairable: Repairable, tmp_pat
     [
         (["--hotword", "ba"], "--hotword is not tuned: it belongs to single runs"),
         (["--grammar", "g"], "--grammar is not tuned: it belongs to single runs"),
+        (["--decoder", "greedy"], "--decoder greedy is not tuned: it belongs to single runs"),
         (["--lm", "/none"], "cannot read /none"),
         (["--set", "vocabulary=closed"], "a closed vocabulary needs words"),
     ],

@@ -66,4 +66,7 @@ def tune(
     typer.echo("\n".join(tuning.result.lines()))
     if tuning.picture is not None:
         typer.echo(f"error surface: {tuning.picture}")
-    typer.echo(f"stored in {model}: {tuning.stored.decoder} decoding is its default")
+    default = f"{tuning.stored.decoder} decoding is its default"
+    if tuning.stored.decoder == "beam" and tuning.stored.lm == "elsewhere":
+        default += " where --lm names the language model; else it is greedy"
+    typer.echo(f"stored in {model}: {default}")
