@@ -20,20 +20,25 @@ import numpy as np
 from asr.errors import ModelFileError
 from asr.files import atomic_path
 from asr.lm.arpa import MAX_ORDER
-from asr.lm.compiled import kernel
+from asr.lm.compiled import inner, kernel
 from asr.lm.ngram import NgramModel
 from asr.lm.tables import (
+    BACKOFF,
     EMPTY_SLOT,
+    FIRST_CHILD,
+    INNER_ITEMS,
+    LINK,
+    LOG_PROB,
     NUM_INNER,
     NUM_NODES,
     NUM_SLOTS,
+    WORD,
     Array,
     NgramTables,
-    backoff_of,
     children_of,
+    inner_place,
     int64,
-    link_of,
-    log_prob_of,
+    node_place,
     num_items,
     slots_place,
     tables_of,
@@ -50,6 +55,8 @@ ITEM_BYTES = 4
 # More than any sum of back-offs that ARPA files may hold. It is of either sign: in a model that is
 # not normalised, backing off can give a blank node a probability above 1.
 LARGEST = np.float32(1e8)
+LARGEST_BITS = LARGEST.view(np.int32)
+MAGNITUDE = np.int32(0x7FFFFFFF)
 # The header of a block, node 0 and the empty slot that every block has.
 LEAST_ITEMS = num_items(1, 1, 1)
 
@@ -163,25 +170,50 @@ def are_sound(tables: NgramTables, ends: Array, num_words: int) -> bool:
     for depth in range(1, ends.size - 1):
         # The children of one order are the next order.
         sound &= children_of(tables, ends[depth] - 1)[1] == ends[depth + 1]
-    for node in range(num_inner):
-        begin, end = children_of(tables, node)
-        sound &= begin <= end
-        sound &= abs(backoff_of(tables, node)) < LARGEST
-    for node in range(1, num_nodes):
-        word, log_prob, link = (
-            word_of(tables, node),
-            log_prob_of(tables, node),
-            link_of(tables, node),
-        )
-        sound &= (word >= 0) & (word < num_words)
-        sound &= abs(log_prob) < LARGEST
-        sound &= (link >= 0) & (link < node) & (link < num_inner)
     for word in range(num_words):
         sound &= word_of(tables, word + 1) == word
-    num_empty = 0
-    for place in range(slots_place(tables), tables.ints.size):
-        child = tables.ints[place]
-        num_empty += child == EMPTY_SLOT
-        sound &= (child >= EMPTY_SLOT) & (child < num_nodes)
+    inner_block = tables.ints[inner_place(tables, int64(0)) : slots_place(tables)]
+    sound &= _are_nodes_sound(tables.ints, num_nodes, num_inner, num_words)
+    sound &= _are_inner_sound(inner_block, num_inner)
+    return bool(sound and _are_slots_sound(tables.ints[slots_place(tables) :], num_nodes))
+
+
+# These loops see every item, so they are written for LLVM to take many at a time: in 32 bits,
+# from the beginning of a slice. A number is small enough if its bits without the sign are: those
+# of infinity and NaN are not.
+
+
+@inner
+def _are_nodes_sound(block: Array, num_nodes: int, num_inner: int, num_words: int) -> bool:
+    sound: Any = True
+    end_of_words, end_of_inner = np.int32(num_words), np.int32(num_inner)
+    for node in range(1, num_nodes):
+        place = node_place(node)
+        word, link = block[place + WORD], block[place + LINK]
+        sound &= (word >= 0) & (word < end_of_words)
+        sound &= (block[place + LOG_PROB] & MAGNITUDE) < LARGEST_BITS
+        sound &= (link >= 0) & (link < np.int32(node)) & (link < end_of_inner)
+    return bool(sound)
+
+
+@inner
+def _are_inner_sound(block: Array, num_inner: int) -> bool:
+    sound: Any = True
+    for node in range(num_inner):
+        place = INNER_ITEMS * node
+        sound &= block[place + FIRST_CHILD] <= block[place + INNER_ITEMS + FIRST_CHILD]
+        sound &= (block[place + BACKOFF] & MAGNITUDE) < LARGEST_BITS
+    return bool(sound)
+
+
+@inner
+def _are_slots_sound(slots: Array, num_nodes: int) -> bool:
+    sound: Any = True
+    has_empty: Any = False
+    end = np.int32(num_nodes)
+    for place in range(slots.size):
+        child = slots[place]
+        has_empty |= child == EMPTY_SLOT
+        sound &= (child >= EMPTY_SLOT) & (child < end)
     # An empty slot ends a search.
-    return bool(sound and num_empty > 0)
+    return bool(sound and has_empty)
