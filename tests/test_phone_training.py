@@ -73,8 +73,10 @@ def test_transcripts_without_pronunciation_are_named(
     dictionary.write_text("ba B\ndo D\n")
     tokens = {"kind": "phone", "pronunciations": str(dictionary)}
     config = parse_options(ExperimentConfig, {**values, "tokens": tokens}, "test")
-    with pytest.raises(DataError, match=r"words without pronunciation.*'mi'"):
+    with pytest.raises(DataError, match=r"words without pronunciation.*'mi'") as caught:
         train(config, tmp_path / "run")
+    hint = str(caught.value.hint)
+    assert "tokens.pronunciations" in hint and "tokens.kind=char" in hint
 
 
 def test_pieces_keep_the_words_of_the_transcript(

@@ -39,6 +39,12 @@ from asr.text import normalize
 from asr.tokens import Tokenizer, build_tokenizer
 from asr.training.warm_start import adopted_phones
 
+_OTHER_WORDS = (
+    "words without pronunciation: name a dictionary that has them, as `asr pronounce` writes it, "
+    "with tokens.pronunciations, or learn letters with tokens.kind=char"
+)
+"""The cure for a model of phones, whose dictionary may be that of `training.start_from`."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -108,9 +114,10 @@ def require_usable(
     )
     if problems:
         named = "; ".join(f"{problem.utterance_id}: {problem.reason}" for problem in problems[:5])
+        words = "" if tokenizer.words is None else f"; {_OTHER_WORDS}"
         raise DataError(
             f"{len(problems)} problems in {len(utterances)} utterances: {named}",
-            hint="mend or remove those lines; too short for CTC: lower model.subsampling",
+            hint=f"mend or remove those lines; too short for CTC: lower model.subsampling{words}",
         )
 
 
