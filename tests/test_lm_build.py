@@ -138,6 +138,14 @@ def test_texts_may_be_gzip_and_several(tmp_path: Path) -> None:
     assert_same_ngrams(ngrams_of(both), read_ngrams(GOLDEN / "commands.o2.arpa"), 1e-5)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("\ufeffein satz\nein \ufeffwort\n".encode())
+    assert list(text_blocks(path)) == [("ein satz\nein \ufeffwort\n".encode(), 1)]
+    path.write_bytes("\ufeff".encode())
+    assert list(text_blocks(path)) == []
+
+
 def test_blocks_hold_whole_lines_whatever_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

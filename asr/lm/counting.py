@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import codecs
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -119,6 +120,8 @@ def _token_runs(paths: Sequence[Path], vocabulary: Vocabulary, run_words: int) -
 def text_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
     """A text in blocks of whole lines, each with the number of its first line.
 
+    A byte-order mark at the beginning, which some editors write, is left out.
+
     Raises:
         DataError: The file cannot be read, or a line is longer than 64 MiB.
     """
@@ -126,6 +129,8 @@ def text_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
     try:
         with open_maybe_gzip(path) as stream:
             while block := stream.read(BLOCK_BYTES):
+                if not rest and line_number == 1:
+                    block = block.removeprefix(codecs.BOM_UTF8)
                 whole, newline, rest_of_block = block.rpartition(b"\n")
                 if newline:
                     whole = rest + whole + newline
