@@ -4,7 +4,7 @@ Both run over the same batches with the same weights, in turns. The bare step is
 backward, clipping and the optimiser, on features already on the device; the trainer adds reading,
 augmentation, log-mel features, SpecAugment, checks, logging and the moving average.
 
-    python tools/bench_training.py MANIFEST [--config recipes/an4/config.toml] [--device cpu]
+    python tools/bench_training.py MANIFEST [--config recipes/an4/letters.toml] [--device cpu]
 """
 
 from __future__ import annotations
