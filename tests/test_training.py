@@ -381,7 +381,24 @@ def test_a_collapse_is_explained_during_training(
     optim = {"learning_rate": 2e-2, "l1": 10.0}
     values = {**tones, "optim": optim, "training": training, "augment": {}}
     train(config_of(values), tmp_path)
-    assert "blank collapse: for" in capsys.readouterr().err
+    output = capsys.readouterr().err
+    assert "blank collapse: for" in output
+    assert "steps ended with nothing but blanks, so the model writes nothing" in output
+
+
+@pytest.mark.parametrize(
+    ("last_token_step", "num_steps", "is_told"),
+    [(0, 30, True), (0, 300, True), (40, 300, True), (250, 300, False), (30, 30, False)],
+)
+def test_a_run_that_ends_in_blanks_is_told_so(
+    last_token_step: int, num_steps: int, is_told: bool
+) -> None:
+    watch = CollapseWatch(patience_steps=2000)
+    watch.update(last_token_step, emitted_token=True)
+    text = watch.ending(num_steps, enough_steps=60)
+    assert (text is not None) == is_told
+    if text is not None:
+        assert f"the last {num_steps - last_token_step} of {num_steps} steps" in text
 
 
 def test_all_errors_are_of_the_toolkit() -> None:

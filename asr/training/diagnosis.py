@@ -100,3 +100,20 @@ class CollapseWatch:
         lines.append("  - less SpecAugment and dropout until the loss moves, then more again")
         lines.append("  - smaller batches (batching.max_batch_s): more steps an epoch")
         return "\n".join(lines)
+
+    def ending(self, step: int, enough_steps: int) -> str | None:
+        """What is said of a run that ends with nothing but blanks; None of any other.
+
+        Args:
+            step: Steps of the whole run.
+            enough_steps: So many steps of blanks, or a whole run of them, are worth a word.
+        """
+        num_silent = step - self.last_token_step
+        if num_silent < min(step, enough_steps):
+            return None
+        return (
+            f"the last {num_silent} of {step} steps ended with nothing but blanks, so the model "
+            "writes nothing. CTC models begin so, for a few hundred to two thousand steps: give "
+            "it more training.epochs, or smaller batches (batching.max_batch_s), which make "
+            "more steps of an epoch; training.start_from another model makes that phase short"
+        )

@@ -96,6 +96,11 @@ class Trainer:
                     position = self._validate(position, reporter)
                 position = position.next_epoch()
                 self._save(position)
+        log_every = self._config.training.log_every
+        enough_steps = self._data.sampler.epoch_batches + log_every
+        ending = watch.ending(position.step, enough_steps) if position.step >= log_every else None
+        if ending is not None:
+            reporter.say(ending)
         return position
 
     def _patience_over(self, position: Position) -> bool:
