@@ -383,7 +383,7 @@ def test_a_collapse_is_explained_during_training(
     train(config_of(values), tmp_path)
     output = capsys.readouterr().err
     assert "blank collapse: for" in output
-    assert "steps ended with nothing but blanks, so the model writes nothing" in output
+    assert "the run ended with nothing but blanks, for the last " in output
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_a_run_that_ends_in_blanks_is_told_so(
     text = watch.ending(num_steps, enough_steps=60)
     assert (text is not None) == is_told
     if text is not None:
-        assert f"the last {num_steps - last_token_step} of {num_steps} steps" in text
+        assert f"the last {num_steps - last_token_step} of its {num_steps} steps" in text
 
 
 def test_all_errors_are_of_the_toolkit() -> None:

@@ -112,8 +112,8 @@ class CollapseWatch:
         if num_silent < min(step, enough_steps):
             return None
         return (
-            f"the last {num_silent} of {step} steps ended with nothing but blanks, so the model "
-            "writes nothing. CTC models begin so, for a few hundred to two thousand steps: give "
+            f"the run ended with nothing but blanks, for the last {num_silent} of its {step} "
+            "steps: the model writes nothing. CTC models begin so, for a few hundred to two thousand steps: give "
             "it more training.epochs, or smaller batches (batching.max_batch_s), which make "
             "more steps of an epoch; training.start_from another model makes that phase short"
         )

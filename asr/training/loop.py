@@ -45,7 +45,7 @@ class Trainer:
         training_set: Batches by epoch.
         validator: Scores the development set.
         run_dir: Checkpoints go here.
-        data: Fingerprint of the data, for those who resume.
+        fingerprint: Of the data, as of `data.fingerprint`; who resumes must have the same.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Trainer:
         training_set: TrainingSet,
         validator: Validator,
         run_dir: Path,
-        data: str = "",
+        fingerprint: str = "",
     ) -> None:
         self._config = config
         self._learner = learner
-        self._fingerprint = data
+        self._fingerprint = fingerprint
         self._data = training_set
         self._validator = validator
         self._run_dir = run_dir

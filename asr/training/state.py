@@ -84,7 +84,7 @@ class Learner:
 
 
 def save_state(
-    path: Path, learner: Learner, position: Position, config: Mapping[str, Any], data: str
+    path: Path, learner: Learner, position: Position, config: Mapping[str, Any], fingerprint: str
 ) -> None:
     """Write the state of a run, atomically.
 
@@ -93,7 +93,7 @@ def save_state(
         learner: What has been learnt.
         position: How far the run has come.
         config: Its settings, JSON-able.
-        data: Fingerprint of its data.
+        fingerprint: Of its data, as of `data.fingerprint`.
 
     Raises:
         DataError: The disk is full or not writable; the previous state is left whole.
@@ -109,7 +109,7 @@ def save_state(
         "plateau": learner.plateau.state(),
         "average_updates": learner.average.num_updates if learner.average else 0,
         "config": dict(config),
-        "data": data,
+        "data": fingerprint,
     }
     save_tensors(path, TRAINING_KIND, tensors, documents)
 
