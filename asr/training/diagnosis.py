@@ -113,7 +113,8 @@ class CollapseWatch:
             return None
         return (
             f"the run ended with nothing but blanks, for the last {num_silent} of its {step} "
-            "steps: the model writes nothing. CTC models begin so, for a few hundred to two thousand steps: give "
-            "it more training.epochs, or smaller batches (batching.max_batch_s), which make "
-            "more steps of an epoch; training.start_from another model makes that phase short"
+            "steps: the model writes nothing. CTC models begin so, for a few hundred to two "
+            "thousand steps: give it more training.epochs, or smaller batches "
+            "(batching.max_batch_s), which make more steps of an epoch; training.start_from "
+            "another model makes that phase short"
         )
