@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it on success, delete it otherwise.
 
     The file is flushed to the disk before the rename, so a crash at any moment leaves either the
-    old content or the new, never a part. Directories above `path` are made when missing.
+    old content or the new, never a part. Directories above `path` are made when missing. Where
+    `path` is a link, all this is done to the file that it points to, and the link stays.
 
     Raises:
         DataError: The directory cannot be written, the disk is full, or `path` is a device or pipe.
@@ -25,8 +27,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         _check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        target = _linked(path)
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+            prefix=f".{target.name}.", suffix=path.suffix, dir=target.parent
         )
         os.close(handle)
         temporary = Path(name)
@@ -34,7 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -43,13 +46,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse what a rename would destroy: /dev/null for everybody, where root asks for it."""
+    """Refuse what a rename would destroy: /dev/null for everybody, where root asks for it.
+
+    Standard output is refused by any of its names, also where it goes to a file.
+    """
     is_special = path.exists() and not (path.is_file() or path.is_dir())
-    if is_special or path.parent.resolve() == Path("/dev"):
+    folders = (path.parent.resolve(), Path(os.path.realpath(path)).parent)
+    if is_special or any(one == Path("/dev") or Path("/proc") in one.parents for one in folders):
         raise DataError(
             f"cannot write {path}: it is a device or pipe, and files are replaced whole",
             hint="name a file",
         )
+
+
+def _linked(path: Path) -> Path:
+    """What a link points to in the end, whether it is there or not; any other path itself."""
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
 
 
 def refuse_own_input(output: Path, inputs: Iterable[Path]) -> None:

@@ -52,6 +52,52 @@ def test_the_temporary_file_lies_beside_and_keeps_the_suffix(tmp_path: Path) -> 
         assert not (tmp_path / "a.flac").exists()
 
 
+def test_the_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "links").mkdir()
+    target = tmp_path / "disk" / "model.v1"
+    target.write_text("old")
+    (tmp_path / "links" / "via").symlink_to(Path("..") / "disk" / "model.v1")
+    link = tmp_path / "links" / "a.txt"
+    link.symlink_to("via")
+    with atomic_path(link) as temporary:
+        assert temporary.parent == target.parent, "a rename would cross disks"
+        assert temporary.suffix == ".txt"
+        assert target.read_text() == "old"
+        temporary.write_text("new")
+    assert link.readlink() == Path("via")
+    assert target.read_text() == link.read_text() == "new"
+    assert names(tmp_path / "disk") == ["model.v1"]
+    assert names(tmp_path / "links") == ["a.txt", "via"]
+
+
+def test_a_link_to_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to("b.txt")
+    write_text_atomic(tmp_path / "a.txt", "x")
+    assert (tmp_path / "b.txt").read_text() == "x"
+    assert (tmp_path / "a.txt").is_symlink()
+
+
+@pytest.mark.parametrize("points_to", ["a.txt", "gone/b.txt"])
+def test_a_link_that_leads_nowhere_is_no_place_to_write(tmp_path: Path, points_to: str) -> None:
+    """The directory is not made: it may be that of a disk that is not there."""
+    link = tmp_path / "a.txt"
+    link.symlink_to(points_to)
+    with pytest.raises(DataError, match=r"cannot write .*a\.txt: "):
+        write_text_atomic(link, "x")
+    assert link.is_symlink()
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_file_is_not_replaced_behind_the_back_of_who_writes_to_it(tmp_path: Path) -> None:
+    """Such as standard output: what else goes there would be lost."""
+    with (tmp_path / "out.txt").open("w") as stream:
+        with pytest.raises(DataError, match="it is a device or pipe"):
+            write_text_atomic(Path(f"/proc/self/fd/{stream.fileno()}"), "x")
+        assert os.fstat(stream.fileno()).st_ino == (tmp_path / "out.txt").stat().st_ino
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
 def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
@@ -63,9 +109,13 @@ def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs /dev")
-def test_nothing_is_written_beside_devices() -> None:
+@pytest.mark.parametrize("is_behind_link", [False, True])
+def test_nothing_is_written_beside_devices(tmp_path: Path, is_behind_link: bool) -> None:
     """Not under the name of one: were this to fail, it should not cost the machine its own."""
     path = Path("/dev/asr-test-of-atomic-path")
+    if is_behind_link:
+        (tmp_path / "link").symlink_to(path)
+        path = tmp_path / "link"
     with pytest.raises(DataError, match="it is a device or pipe"):
         write_text_atomic(path, "x")
 
