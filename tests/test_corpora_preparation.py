@@ -126,10 +126,10 @@ def test_failing_while_writing_leaves_the_old_manifests(
     before = contents(tmp_path / "out")
     write = preparation.write_manifest
 
-    def fail_at_test(path: Path, utterances: list[Utterance]) -> None:
+    def fail_at_test(path: Path, utterances: list[Utterance], *, absolute: bool) -> None:
         if "test" in path.name:
             raise DataError("the disk is full")
-        write(path, utterances)
+        write(path, utterances, absolute=absolute)
 
     monkeypatch.setattr(preparation, "write_manifest", fail_at_test)
     with pytest.raises(DataError, match="the disk is full"):
@@ -142,7 +142,7 @@ def test_an_interrupt_leaves_nothing(
 ) -> None:
     from asr.corpora import preparation
 
-    def interrupt(path: Path, utterances: list[Utterance]) -> None:
+    def interrupt(path: Path, utterances: list[Utterance], *, absolute: bool) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(preparation, "write_manifest", interrupt)
@@ -154,6 +154,15 @@ def test_an_interrupt_leaves_nothing(
 def test_a_corpus_below_out_is_named_relatively(source: Path, tmp_path: Path) -> None:
     run(source, tmp_path)
     assert '"audio_path": "source/s' in (tmp_path / "train.jsonl").read_text(encoding="utf-8")
+
+
+def test_manifests_behind_links_are_read_by_either_name(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/train.jsonl").symlink_to(source / "mine.jsonl")
+    splits = run(source, tmp_path / "out")
+    assert (tmp_path / "out/train.jsonl").is_symlink()
+    for path in (tmp_path / "out/train.jsonl", source / "mine.jsonl"):
+        assert read_manifest(path) == splits["train"]
 
 
 def test_one_file_twice_is_probed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

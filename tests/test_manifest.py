@@ -108,6 +108,17 @@ def test_a_folder_can_be_moved(tmp_path: Path) -> None:
     assert check_manifest(moved) == []
 
 
+def test_a_manifest_behind_a_link_is_read_by_either_name(tmp_path: Path) -> None:
+    """Relative paths would start at the folder of the link, or at that of the file."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "one/a.jsonl").symlink_to("../two/a.jsonl")
+    written = [Utterance(name, tmp_path / name / "x.wav", 1.0, "x") for name in ("one", "two")]
+    write_manifest(tmp_path / "one/a.jsonl", written)
+    assert read_manifest(tmp_path / "one/a.jsonl") == written
+    assert read_manifest(tmp_path / "two/a.jsonl") == written
+
+
 def test_relative_paths_do_not_depend_on_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,8 +170,9 @@ def _write(out: Path, manifests: Splits) -> None:
     """All manifests or none; `atomic_path` renames them when the last is written."""
     with ExitStack() as stack:
         for name, utterances in manifests.items():
-            temporary = stack.enter_context(atomic_path(_manifest(out, name)))
-            write_manifest(temporary, utterances)
+            path = _manifest(out, name)
+            temporary = stack.enter_context(atomic_path(path))
+            write_manifest(temporary, utterances, absolute=path.is_symlink())
     for name in SPLITS:
         if name not in manifests and _manifest(out, name).exists():
             log.warning("%s is removed: it is not of this run", _manifest(out, name))

@@ -104,18 +104,20 @@ def read_manifests(paths: Sequence[Path]) -> list[Utterance]:
     return utterances
 
 
-def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
+def write_manifest(path: Path, utterances: Iterable[Utterance], *, absolute: bool = False) -> None:
     """Write a manifest that `read_manifest` reads back, whole or not at all.
 
     Args:
         path: JSONL file; directories above it are made.
         utterances: With unique ids. Audio below the manifest's folder is named relative to it.
+        absolute: No audio is. So it is where `path` is a link, as the file has two folders then.
 
     Raises:
         DataError: An id occurs twice, a text cannot be written as UTF-8, or the file cannot be
             written.
     """
-    folder = os.path.abspath(path.parent)  # noqa: PTH100 (resolve would follow links)
+    absolute = absolute or path.is_symlink()
+    folder = None if absolute else os.path.abspath(path.parent)  # noqa: PTH100 (keeps links)
     seen: set[str] = set()
     lines = []
     for utterance in utterances:
@@ -215,7 +217,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _to_dict(utterance: Utterance, folder: str) -> dict[str, Any]:
+def _to_dict(utterance: Utterance, folder: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name in _KINDS:
         value = getattr(utterance, name)
@@ -227,7 +229,8 @@ def _to_dict(utterance: Utterance, folder: str) -> dict[str, Any]:
     return values
 
 
-def _relative(audio_path: Path, folder: str) -> str:
+def _relative(audio_path: Path, folder: str | None) -> str:
     absolute = Path(os.path.abspath(audio_path))  # noqa: PTH100 (resolve would follow links)
-    inside = absolute.is_relative_to(folder)
-    return (absolute.relative_to(folder) if inside else absolute).as_posix()
+    if folder is not None and absolute.is_relative_to(folder):
+        return absolute.relative_to(folder).as_posix()
+    return absolute.as_posix()
