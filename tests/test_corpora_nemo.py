@@ -46,6 +46,21 @@ def test_a_manifest_is_divided_by_speaker(tmp_path: Path) -> None:
     assert first.id.startswith("wav-a") and first.speaker in {f"s{n}" for n in range(10)}
 
 
+@pytest.mark.parametrize("name", ["train.jsonl", "all.json"])
+def test_manifests_are_not_written_among_those_that_are_read(tmp_path: Path, name: str) -> None:
+    """They would replace them, or be taken for them the next time."""
+    write_audio_file(tmp_path / "nemo/a.wav", 0.5)
+    path = manifest(tmp_path / "nemo" / name, line("a.wav"))
+    before = path.read_bytes()
+    (tmp_path / "link").symlink_to("nemo")
+    for out in (tmp_path / "nemo", tmp_path / "link"):
+        with pytest.raises(DataError, match="would stand among those that it holds") as caught:
+            run(tmp_path / "nemo", out, **WHOLE)
+        assert caught.value.hint == f"write to another directory, such as --out {out / 'asr'}"
+    assert path.read_bytes() == before
+    assert len(run(tmp_path / "nemo", tmp_path / "nemo" / "asr", **WHOLE)["train"]) == 1
+
+
 def test_offsets_and_missing_durations(tmp_path: Path) -> None:
     write_audio_file(tmp_path / "long.wav", 4.0)
     write_audio_file(tmp_path / "short.wav", 1.0)

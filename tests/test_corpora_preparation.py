@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,57 @@ def test_a_manifest_is_not_replaced_by_what_is_made_of_it(source: Path, tmp_path
     with pytest.raises(DataError, match=r"train\.jsonl is read and would be overwritten"):
         prepare("joined", tmp_path / "out/train.jsonl", tmp_path / "out")
     assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"audio_filepath": "a.wav", "text": "x"}\n', b"\xff\n", b"1"]
+)
+def test_what_is_no_manifest_is_not_replaced(source: Path, tmp_path: Path, content: bytes) -> None:
+    """Such as another corpus's own; here it would be removed, as nothing is held out."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/test.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=r"test\.jsonl would be overwritten, and is no manifest"):
+        run(source, tmp_path / "out", test_fraction=0)
+    assert contents(tmp_path / "out") == {"test.jsonl": content}
+    (tmp_path / "out/test.jsonl").write_bytes(b"")
+    run(source, tmp_path / "out")
+    assert len(read_manifest(tmp_path / "out/test.jsonl")) == 4
+
+
+def _kaldi(folder: Path) -> None:
+    places = sorted(folder.rglob("*.wav"))
+    write_lines(folder / "wav.scp", *(f"{place.stem} {place}" for place in places))
+    write_lines(folder / "text", *(f"{place.stem} words" for place in places))
+
+
+def _csv(folder: Path) -> None:
+    write_lines(folder / "train.csv", "audio,text", *(f"{one},x" for one in folder.rglob("*.wav")))
+
+
+def _folder(folder: Path) -> None:
+    write_lines(folder / "transcripts.txt", *(f"{one.stem} x" for one in folder.rglob("*.wav")))
+
+
+@pytest.mark.parametrize(
+    ("corpus", "make", "options"),
+    [
+        ("kaldi", _kaldi, {}),
+        ("csv", _csv, {}),
+        ("folder", _folder, {}),
+        ("fsdd", lambda folder: None, {"connected": 2, "varied": 2}),
+    ],
+)
+def test_a_corpus_is_prepared_into_its_own_directory_again_and_again(
+    tmp_path: Path, corpus: str, make: Callable[[Path], None], options: dict[str, object]
+) -> None:
+    """Its files stay as they are, and what was written is not taken for more of them."""
+    for number in range(9):
+        write_audio_file(tmp_path / f"recordings/{number}_ann{number % 3}_0.wav")
+    make(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    first = prepare(corpus, tmp_path, tmp_path, options)
+    assert prepare(corpus, tmp_path, tmp_path, options) == first
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_failing_while_writing_leaves_the_old_manifests(

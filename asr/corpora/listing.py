@@ -65,8 +65,11 @@ class Importer(Generic[OptionsT]):
         find: Reads the layout below a directory (or of a file, where the corpus is one).
         derive: Makes further utterances from the measured ones, writing audio below the output
             directory; returns all splits.
+        reads_jsonl: `find` takes `.jsonl` files of a directory for the corpus's own, so that the
+            manifests have to go elsewhere.
     """
 
     options: type[OptionsT]
     find: Callable[[Path, OptionsT], Listing]
     derive: Callable[[Splits, Path, OptionsT], Splits] | None = None
+    reads_jsonl: bool = False

@@ -124,4 +124,4 @@ def _entry(line: Line, root: Path, num_uses: Mapping[Path, int]) -> Entry:
     )
 
 
-IMPORTER = Importer(NemoOptions, find_nemo)
+IMPORTER = Importer(NemoOptions, find_nemo, reads_jsonl=True)

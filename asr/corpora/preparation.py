@@ -16,6 +16,7 @@ from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.splits import SPLITS, check_disjoint, main_split
 from asr.errors import ConfigError, DataError
 from asr.files import atomic_path, refuse_own_input
+from asr.jsonl import parse_object
 from asr.manifest import Problem, Utterance, write_manifest
 from asr.progress import progress_bar
 
@@ -33,8 +34,7 @@ def prepare_corpus(
     importer = load_importer(corpus)
     _check_option_names(corpus, importer, options)
     settings = parse_options(importer.options, options, f"the options of {corpus}")
-    for name in SPLITS:
-        refuse_own_input(_manifest(out, name), [source])
+    _check_target(importer, source, out)
     listing = importer.find(source.absolute(), settings)
     check_disjoint(listing.splits, listing.speakers_shared)
     splits, left_out = measure(listing)
@@ -130,6 +130,33 @@ def flag(option: str) -> str:
     '--test-speaker'
     """
     return "--" + option.replace("_", "-")
+
+
+def _check_target(importer: Importer[Any], source: Path, out: Path) -> None:
+    """Refuse to write where the corpus's own files would be replaced, or taken for ours."""
+    if importer.reads_jsonl and out.is_dir() and source.is_dir() and out.samefile(source):
+        raise DataError(
+            f"{out} is read, and the manifests to write would stand among those that it holds",
+            hint=f"write to another directory, such as --out {out / 'asr'}",
+        )
+    for name in SPLITS:
+        path = _manifest(out, name)
+        refuse_own_input(path, [source])
+        if path.is_file() and not _is_manifest(path):
+            raise DataError(
+                f"{path} would be overwritten, and is no manifest of this program",
+                hint="write to another directory, or move it away",
+            )
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether the first line is one of a manifest, or there is nothing to lose."""
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            first = lines.readline()
+        return not first or {"id", "audio_path"} <= parse_object(first).keys()
+    except (OSError, ValueError):
+        return False
 
 
 def _report(
