@@ -209,6 +209,23 @@ def test_a_language_model_in_capitals_is_refused_and_cured_by_the_named_command(
     assert "2-gram lm.arpa" in decoding_line(output)
 
 
+def test_lm_build_names_the_users_text_and_not_its_normalised_copy(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    build = ("lm", "build", "-o", tmp_path / "lm.arpa", "--model", tone_model.path)
+    good, marked, empty = tmp_path / "good", tmp_path / "marked", tmp_path / "empty"
+    good.write_text("BA DO MI\n")
+    marked.write_text("BA\nDO <s> MI\n")
+    empty.write_text("")
+    with pytest.raises(DataError) as caught:
+        asr(*build, good, marked)
+    assert caught.value.message == f"{marked}, line 2: contains <s>"
+    assert caught.value.hint == "sentence marks and the unknown word are added by the builder"
+    with pytest.raises(DataError) as caught:
+        asr(*build, empty, empty)
+    assert caught.value.message == f"no text in {empty}, {empty}"
+
+
 def test_lm_build_refuses_what_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("ba\n")
     with pytest.raises(ModelFileError, match="is not a safetensors file"):

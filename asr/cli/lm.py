@@ -164,7 +164,10 @@ def adapt(
 
 @contextmanager
 def _written_like(model: str | None, texts: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    """The texts, or for the block copies of them as the transcripts of a model are written."""
+    """The texts, or for the block copies of them as the transcripts of a model are written.
+
+    Errors in the block name the texts; a copy has their lines, by number.
+    """
     if model is None:
         yield texts
         return
@@ -173,10 +176,16 @@ def _written_like(model: str | None, texts: Sequence[Path]) -> Iterator[Sequence
 
     config = text_of_model(model)
     with tempfile.TemporaryDirectory(prefix="asr-") as directory:
-        copies = [Path(directory) / f"{index}-{path.name}" for index, path in enumerate(texts)]
+        copies = [Path(directory) / f"{index}.txt" for index in range(len(texts))]
         for path, copy in zip(texts, copies, strict=True):
             normalize_text_file(path, copy, config)
-        yield copies
+        try:
+            yield copies
+        except DataError as error:
+            message = error.message
+            for path, copy in zip(texts, copies, strict=True):
+                message = message.replace(str(copy), str(path))
+            raise DataError(message, error.hint) from None
 
 
 def _read_words(path: Path) -> list[str]:
