@@ -70,6 +70,13 @@ def test_interpolate_wants_one_source_of_weights(
         lm("interpolate", BASE, BASE, "-o", tmp_path / "lm.arpa", *choice)
 
 
+@pytest.mark.parametrize("choice", [("--weights", "1"), ("--tune", COMMANDS)])
+def test_one_model_is_no_mixture(tmp_path: Path, choice: tuple[object, ...]) -> None:
+    with pytest.raises(ConfigError, match="nothing to mix with one model"):
+        lm("interpolate", BASE, "-o", tmp_path / "lm.arpa", *choice)
+    assert not (tmp_path / "lm.arpa").exists()
+
+
 def test_prune_reports_what_it_dropped(tmp_path: Path) -> None:
     out = tmp_path / "lm.arpa"
     _, stderr = lm("prune", BASE, "-o", out, "--threshold", "1e-4")

@@ -119,6 +119,15 @@ class TestInterpolate:
                     prob(pair[0], history, word), rel=1e-3
                 )
 
+    @pytest.mark.parametrize("chosen", [0, 1])
+    def test_a_model_without_weight_brings_neither_words_nor_ngrams(
+        self, pair: tuple[NgramModel, NgramModel], chosen: int
+    ) -> None:
+        """Its words would be known, and so improbable that they spoil every perplexity."""
+        mixed = interpolate_models(pair, [1.0 - chosen, float(chosen)])
+        assert set(mixed.words) == set(pair[chosen].words)
+        assert_same_ngrams(ngrams_of(mixed), ngrams_of(pair[chosen]), 1e-3)
+
     @pytest.mark.parametrize("weights", [[1.0], [0.5, 0.6], [-0.5, 1.5]])
     def test_weights_that_do_not_fit(
         self, pair: tuple[NgramModel, NgramModel], weights: list[float]
@@ -172,6 +181,18 @@ def test_adapting_brings_in_words_and_sentences(tmp_path: Path) -> None:
     assert base_words < 1.35 * measure_perplexity(GOLDEN_MODEL, [HELDOUT]).excluding_unknown
     assert prob(adapted, ("call",), "zaphod") == pytest.approx(
         0.2 * prob(build_model([own], BuildOptions(order=3)).model, ("call",), "zaphod"), rel=1e-4
+    )
+
+
+def test_sentences_without_a_share_leave_the_model_as_it_is(tmp_path: Path) -> None:
+    own = tmp_path / "own.txt"
+    own.write_text("call zaphod\n")
+    adapted = adapt(GOLDEN_MODEL, [own], weight=0.0)
+    assert_same_ngrams(ngrams_of(adapted), ngrams_of(GOLDEN_MODEL), 1e-3)
+    found = measure_perplexity(adapted, [own])
+    assert found.num_unknown == 1
+    assert found.including_unknown == pytest.approx(
+        measure_perplexity(GOLDEN_MODEL, [own]).including_unknown, rel=1e-3
     )
 
 

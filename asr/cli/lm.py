@@ -102,7 +102,12 @@ def interpolate(
     ],
     output: Output,
     weights: Annotated[
-        str | None, typer.Option(metavar="NUMBERS", help='One for each model: "0.7 0.3".')
+        str | None,
+        typer.Option(
+            metavar="NUMBERS",
+            help='One for each model: "0.7 0.3"; together they are 1. A model of weight 0 is left '
+            "out, with the words that it alone has.",
+        ),
     ] = None,
     tune: Annotated[
         list[Path] | None,
@@ -115,6 +120,11 @@ def interpolate(
     from asr.lm.mixing import interpolate_models as mix
 
     check_model_name(output)
+    if len(models) < 2:
+        raise ConfigError(
+            "there is nothing to mix with one model",
+            hint="name two or more; `asr lm adapt` mixes a text into one",
+        )
     if (weights is None) == (not tune):
         raise ConfigError("give either --weights or --tune")
     read = [read_model(path) for path in models]
@@ -151,7 +161,8 @@ def adapt(
     texts: Texts,
     output: Output,
     weight: Annotated[
-        float, typer.Option(help="Share of the sentences in the mixture, 0 to 1.")
+        float,
+        typer.Option(help="Share of the sentences in the mixture: 0 leaves BASE as it is, 1 out."),
     ] = 0.5,
 ) -> None:
     """Mix a model of the sentences in TEXT into BASE; new words join the vocabulary."""

@@ -43,7 +43,8 @@ def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -
 
     Args:
         models: At least one; their orders may differ.
-        weights: One each, at least 0; they must add up to 1.
+        weights: One each, at least 0; they must add up to 1. A model of weight 0 is left out:
+            words that it alone has are unknown to the mixture, not known and impossible.
 
     Raises:
         DataError: The weights do not fit.
@@ -56,6 +57,8 @@ def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -
             f"{len(models)} models with weights {shown}",
             hint="give one weight for each, at least 0; together they are 1",
         )
+    models = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
+    weights = [weight for weight in weights if weight > 0]
     names = [_names(model) for model in models]
     words = list(dict.fromkeys(word for words_of_model in names for word in words_of_model))
     ids = {word: index for index, word in enumerate(words)}
@@ -145,7 +148,7 @@ def adapt(base: NgramModel, paths: Sequence[Path], weight: float = 0.5) -> Ngram
     Args:
         base: The model.
         paths: Texts, one sentence a line.
-        weight: Share of the sentences, between 0 and 1.
+        weight: Share of the sentences, 0 to 1; 0 leaves them out, and 1 the model.
 
     Raises:
         DataError: A text cannot be read, or the weight is out of range.
