@@ -199,6 +199,10 @@ def test_a_lexicon_is_stored_normalised_and_used(repairable: Repairable, tmp_pat
         (["--decoder", "greedy"], "--decoder greedy is not tuned: it belongs to single runs"),
         (["--lm", "/none"], "cannot read /none"),
         (["--set", "vocabulary=closed"], "a closed vocabulary needs words"),
+        (["--time-limit", "-5"], "--time-limit must be a number of seconds above 0, got -5"),
+        (["--time-limit", "0"], "--time-limit must be a number of seconds above 0, got 0"),
+        (["--time-limit", "nan"], "--time-limit must be a number of seconds above 0, got nan"),
+        (["--time-limit", "inf"], "--time-limit must be a number of seconds above 0, got inf"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_and_the_model_stays(

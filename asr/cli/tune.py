@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,8 @@ def tune(
     Later commands decode by what is stored, with confidences calibrated on the same data. Where the
     beam search makes more errors than greedy decoding, greedy stays the default.
     """
+    if not 0 < time_limit < math.inf:
+        raise ConfigError(f"--time-limit must be a number of seconds above 0, got {time_limit:g}")
     with require_extra("train", "tuning a PyTorch model"):
         from asr.model_tuning import TuneRequest, tune_model
 
