@@ -166,6 +166,11 @@ def test_alternatives_that_cannot_be_given(
         (["--lm-mix", "1,x", "--lm", "y"], "--lm-mix: cannot read numbers in '1,x'"),
         (["--lm-mix", "1"], "--lm-mix has 1 weights for 0 language models"),
         (["--decoder", "greedy", "--beam", "4"], "greedy decoding does not know --beam and --set"),
+        (["--beam", "20", "--set", "beam_width=10"], "beam_width is given twice, by --beam and by"),
+        (
+            ["--n-best", "3", "--set", "num_best=2", "--format", "jsonl"],
+            "num_best is given twice, by --n-best and by --set",
+        ),
         (["--hotword", "=3"], "the hotword '=3': '' cannot be recognised: it is empty"),
     ],
 )

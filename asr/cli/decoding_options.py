@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from asr.cli.arguments import parse_numbers
+from asr.errors import ConfigError
 
 if TYPE_CHECKING:
     from asr.decoder_setup import DecodingChoice
@@ -89,11 +90,15 @@ class DecodingOptions:
         ),
     ] = field(default_factory=list)
 
-    def choice(self) -> DecodingChoice:
+    def choice(self, n_best: int | None = None) -> DecodingChoice:
         """As the recogniser wants it.
 
+        Args:
+            n_best: Of an option of its own, where the verb has one.
+
         Raises:
-            ConfigError: Something cannot be read, or a setting is unknown or out of range.
+            ConfigError: Something cannot be read, a setting is unknown or out of range, or it is
+                given both by an option of its own and by `--set`.
         """
         from asr.config import load_options
         from asr.decoder_setup import DecodingChoice
@@ -101,8 +106,16 @@ class DecodingOptions:
 
         given = load_options(BeamConfig, None, self.set_)
         settings = {name: getattr(given, name) for name in given.model_fields_set}
-        if self.beam is not None:
-            settings["beam_width"] = self.beam
+        for option, name, value in (
+            ("--beam", "beam_width", self.beam),
+            ("--n-best", "num_best", n_best),
+        ):
+            if value is not None and name in settings:
+                raise ConfigError(
+                    f"{name} is given twice, by {option} and by --set", hint="leave one out"
+                )
+            if value is not None:
+                settings[name] = value
         return DecodingChoice(
             decoder=self.decoder,
             lms=self.lm,

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -79,10 +78,10 @@ def transcribe(
             raise ConfigError("--n-best needs --format jsonl", hint="text has one line a file")
         if decoding.decoder == "greedy":
             raise ConfigError("--n-best needs a beam search: greedy decoding finds one hypothesis")
-        decoding = replace(decoding, set_=[*decoding.set_, f"num_best={n_best}"])
+    choice = decoding.choice(n_best)
     paths = expand(files)
     path = model_file(model)
-    recognizer = Recognizer.load(path, device, decoding.choice())
+    recognizer = Recognizer.load(path, device, choice)
     options = ReadOptions(
         sample_rate_hz=recognizer.sample_rate_hz,
         channel=parse_channel(channel),
