@@ -222,8 +222,8 @@ def choose_decoder(source: DecoderSource, choice: DecodingChoice) -> ChosenDecod
     """The decoder of the module's rule.
 
     Raises:
-        ConfigError: The wishes contradict each other, a setting is wrong, or the language model
-            that the stored settings belong to is missing.
+        ConfigError: The wishes contradict each other, a setting is wrong or lacks what it is for,
+            or the language model that the stored settings belong to is missing.
         DataError: A file that is asked for cannot be used with this model.
         ModelFileError: The language model of the model file is damaged.
     """
@@ -286,7 +286,35 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
             lexicon = word_lm.words if word_lm is not None else source.tokenizer.words or ()
         with_added = dict.fromkeys((*lexicon, *added))
         lexicon = [word for word in with_added if tokenizer.spellings(word)]
-    return BeamSetup(tokenizer, config, Knowledge(lm, lexicon, hotwords, grammar), lm_name)
+    setup = BeamSetup(tokenizer, config, Knowledge(lm, lexicon, hotwords, grammar), lm_name)
+    _refuse_idle(choice.settings, setup)
+    return setup
+
+
+def _refuse_idle(settings: Mapping[str, Any], setup: BeamSetup) -> None:
+    """Refuse what the user sets and nothing would look at: it was meant to do something."""
+    known, is_open = setup.knowledge, setup.config.vocabulary == "open"
+    is_word_lm = known.lm is not None and setup.config.lm_unit == "word"
+    has_words = known.lexicon is not None or is_word_lm or setup.tokenizer.words is not None
+    # A closed lexicon may have words that the language model lacks.
+    may_lack_words = is_open or (known.lexicon is not None and is_word_lm)
+    lm = (known.lm is not None, "a language model", "--lm FILE")
+    words = (has_words, "a lexicon or a language model of words", "--lexicon FILE")
+    needs = (
+        ("off_grammar_score", known.grammar is not None, "a grammar", "--grammar FILE"),
+        ("lm_unit", *lm),
+        ("lm_weight", *lm),
+        ("word_bonus", *lm),
+        ("unknown_score", *words),
+        ("unknown_letter_score", *words),
+        ("unknown_score", may_lack_words, "an open vocabulary", "--set vocabulary=open"),
+        ("unknown_letter_score", is_open, "an open vocabulary", "--set vocabulary=open"),
+    )
+    for name, is_there, what, option in needs:
+        if name in settings and not is_there:
+            raise ConfigError(
+                f"{name} does nothing without {what}", hint=f"give {option}, or leave {name} out"
+            )
 
 
 def _is_of_another_search(stored: StoredDecoding, choice: DecodingChoice) -> bool:
@@ -332,7 +360,7 @@ def _language_model(source: DecoderSource, choice: DecodingChoice) -> tuple[Ngra
 
 def _read_models(paths: Sequence[Path], mix: Sequence[float]) -> NgramModel:
     models = [read_model(path) for path in paths]
-    if len(models) == 1:
+    if len(models) == 1 and list(mix) in ([], [1.0]):
         return models[0]
     from asr.lm.mixing import interpolate_models
 

@@ -21,7 +21,7 @@ from asr.plots import plot_surface
 from asr.progress import progress_bar
 from asr.recognizer import Recognizer, read_groups, store_decoding
 from asr.text import normalize
-from asr.tuning import NUM_TRIALS, DevelopmentSet, TuningResult, tune
+from asr.tuning import NUM_TRIALS, PRUNING, DevelopmentSet, TuningResult, tune
 
 TIME_LIMIT_S = 60.0
 PICTURE_SUFFIX = ".tuning.png"
@@ -36,7 +36,8 @@ class TuneRequest:
         manifests: Development data, never the test set.
         choice: Language model and lexicon to tune for, and settings that are not sought.
         embed: Whether the model file takes in the language model.
-        picture: PNG of the error surface; None for the model file's name with `.tuning.png`.
+        picture: PNG of the error surface; None for the model file's name with `.tuning.png`, where
+            there is a language model.
         time_limit_s: About how long to search, after the acoustic model has run.
         device: Of the acoustic model.
     """
@@ -75,6 +76,7 @@ def tune_model(request: TuneRequest) -> ModelTuning:
         "--hotword": choice.phrases,
         "--grammar": choice.grammar,
         "--pronunciations": choice.pronunciations,
+        "num_best": "num_best" in choice.settings,
     }
     for option, value in for_one_run.items():
         if value:
@@ -82,8 +84,17 @@ def tune_model(request: TuneRequest) -> ModelTuning:
                 f"{option} is not tuned: it belongs to single runs",
                 hint="leave it out here, and give it to `asr transcribe` or `asr evaluate`",
             )
+    for name in (*PRUNING, "calibration"):
+        if name in choice.settings:
+            raise ConfigError(f"{name} is what tuning finds", hint="leave it out here")
     recognizer = Recognizer.load(request.model, request.device, DecodingChoice(decoder="greedy"))
     setup = beam_setup(recognizer.source.without_settings(), choice)
+    if request.picture is not None and setup.knowledge.lm is None:
+        raise ConfigError(
+            f"nothing to draw in {request.picture}: the error surface is over the weights of a "
+            "language model",
+            hint="give --lm FILE, or leave --plot out",
+        )
     utterances = read_manifests(request.manifests)
     data = DevelopmentSet(
         recognizer.tokenizer,

@@ -61,6 +61,11 @@ def test_evaluate_says_how_it_decoded(
     assert output.startswith("%WER ")
 
 
+def test_evaluate_scores_one_hypothesis(tone_model: ToneModel) -> None:
+    with pytest.raises(ConfigError, match="num_best does nothing here"):
+        asr("evaluate", tone_model.path, tone_model.dev, "--set", "num_best=3")
+
+
 def test_evaluate_with_files(tone_model: ToneModel, lm: Path, tmp_path: Path) -> None:
     (tmp_path / "words").write_text("ba B AA\ndo D UW\nmi M IY\n")
     (tmp_path / "hot").write_text("# names\nba ba\t3\n")
@@ -148,6 +153,7 @@ def test_transcribe_json_with_alternatives(tone_model: ToneModel, lm: Path) -> N
     [
         (["--n-best", "3"], "--n-best needs --format jsonl"),
         (["--n-best", "3", "--format", "jsonl", "--decoder", "greedy"], "needs a beam search"),
+        (["--set", "num_best=3"], "num_best needs --format jsonl"),
     ],
 )
 def test_alternatives_that_cannot_be_given(
@@ -171,6 +177,11 @@ def test_alternatives_that_cannot_be_given(
             ["--n-best", "3", "--set", "num_best=2", "--format", "jsonl"],
             "num_best is given twice, by --n-best and by --set",
         ),
+        (
+            ["--set", "off_grammar_score=-5"],
+            "off_grammar_score does nothing without a grammar; give",
+        ),
+        (["--set", "lm_weight=0.7"], "lm_weight does nothing without a language model; give --lm"),
         (["--hotword", "=3"], "the hotword '=3': '' cannot be recognised: it is empty"),
     ],
 )

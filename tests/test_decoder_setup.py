@@ -173,6 +173,12 @@ def test_several_models_are_mixed(arpa: Path, tmp_path: Path) -> None:
         beam_setup(SOURCE, DecodingChoice(lms=lms, mix=(1.0,)))
 
 
+def test_the_weight_of_a_single_model_is_one(arpa: Path) -> None:
+    assert beam_setup(SOURCE, DecodingChoice(lms=[arpa], mix=(1.0,))).knowledge.lm is not None
+    with pytest.raises(DataError, match=r"1 models with weights 0\.5"):
+        beam_setup(SOURCE, DecodingChoice(lms=[arpa], mix=(0.5,)))
+
+
 def test_hotwords_of_file_and_command_line(tmp_path: Path) -> None:
     (tmp_path / "h").write_text("DO BA\t2\nbad\t1\n")
     choice = DecodingChoice(hotwords=tmp_path / "h", phrases=["Bad=5"])
@@ -213,6 +219,77 @@ def test_impossible_wishes_are_refused(choice: dict[str, Any], message: str) -> 
     with pytest.raises(AsrError) as caught:
         choose_decoder(SOURCE, DecodingChoice(**choice))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "given", "missing"),
+    [
+        ({"off_grammar_score": -5.0}, (), "a grammar"),
+        ({"off_grammar_score": -5.0}, ("lm", "lexicon"), "a grammar"),
+        ({"lm_weight": 0.7}, (), "a language model"),
+        ({"lm_weight": 0.7}, ("lexicon", "grammar"), "a language model"),
+        ({"word_bonus": 2.0}, ("lexicon",), "a language model"),
+        ({"lm_unit": "token"}, (), "a language model"),
+        ({"unknown_score": -3.0}, ("grammar",), "a lexicon or a language model of words"),
+        ({"unknown_letter_score": -3.0}, (), "a lexicon or a language model of words"),
+        ({"unknown_score": -3.0, "vocabulary": "closed"}, ("lm",), "an open vocabulary"),
+        ({"unknown_score": -3.0, "vocabulary": "closed"}, ("lexicon",), "an open vocabulary"),
+        (
+            {"unknown_letter_score": -3.0, "vocabulary": "closed"},
+            ("lm", "lexicon"),
+            "an open vocabulary",
+        ),
+    ],
+)
+def test_a_setting_that_nothing_looks_at_is_refused(
+    arpa: Path, tmp_path: Path, setting: dict[str, Any], given: tuple[str, ...], missing: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        choose_decoder(SOURCE, choice_of(given, setting, arpa, tmp_path))
+    name = next(iter(setting))
+    assert caught.value.message == f"{name} does nothing without {missing}"
+    assert (caught.value.hint or "").endswith(f", or leave {name} out")
+
+
+@pytest.mark.parametrize(
+    ("setting", "given"),
+    [
+        ({"off_grammar_score": -5.0}, ("grammar",)),
+        ({"lm_weight": 0.7, "word_bonus": 2.0, "lm_unit": "word"}, ("lm",)),
+        ({"unknown_score": -3.0, "unknown_letter_score": -3.0}, ("lm",)),
+        ({"unknown_score": -3.0, "unknown_letter_score": -3.0}, ("lexicon",)),
+        ({"unknown_score": -3.0, "vocabulary": "closed"}, ("lm", "lexicon")),
+        ({"beam_threshold": 9.0, "token_threshold": 5.0, "num_best": 2, "num_threads": 1}, ()),
+    ],
+)
+def test_a_setting_with_what_it_is_for_is_taken(
+    arpa: Path, tmp_path: Path, setting: dict[str, Any], given: tuple[str, ...]
+) -> None:
+    config = beam_setup(SOURCE, choice_of(given, setting, arpa, tmp_path)).config
+    assert {name: getattr(config, name) for name in setting} == setting
+
+
+def test_a_weight_of_the_stored_language_model_may_be_given(arpa: Path) -> None:
+    tuned = source(model_to_bytes(read_model(arpa)), lm="embedded")
+    choice = DecodingChoice(settings={"lm_weight": 0.9})
+    assert beam_setup(tuned, choice).config.lm_weight == 0.9
+    with pytest.raises(ConfigError, match="lm_weight does nothing without a language model"):
+        beam_setup(tuned, DecodingChoice(ignore_lm=True, settings={"lm_weight": 0.9}))
+    beam_setup(tuned, DecodingChoice(ignore_lm=True))  # stored, not given
+
+
+def choice_of(
+    given: tuple[str, ...], settings: dict[str, Any], arpa: Path, directory: Path
+) -> DecodingChoice:
+    """What a user asks for, with those of `lm`, `lexicon` and `grammar` that are given."""
+    words = directory / "words"
+    words.write_text("do\nbad\n")
+    return DecodingChoice(
+        lms=[arpa] if "lm" in given else (),
+        lexicon=words if "lexicon" in given else None,
+        grammar=words if "grammar" in given else None,
+        settings=settings,
+    )
 
 
 def test_a_language_model_in_capitals_is_refused_with_the_cure(tmp_path: Path) -> None:

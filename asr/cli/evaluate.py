@@ -9,7 +9,7 @@ import typer
 
 from asr.cli.arguments import Device, Model
 from asr.cli.decoding_options import DecodingOptions
-from asr.errors import DataError, require_extra
+from asr.errors import ConfigError, DataError, require_extra
 
 
 def evaluate(
@@ -34,7 +34,13 @@ def evaluate(
 
     if out is not None:
         refuse_own_input(out, [manifest])
-    recognizer = Recognizer.load(resolve_model(model), device, decoding.choice())
+    choice = decoding.choice()
+    if "num_best" in choice.settings:
+        raise ConfigError(
+            "num_best does nothing here: the best hypothesis is scored",
+            hint="`asr transcribe --format jsonl --n-best N` prints others",
+        )
+    recognizer = Recognizer.load(resolve_model(model), device, choice)
     evaluation = evaluate_model(recognizer, manifest)
     typer.echo("\n".join(evaluation.lines()))
     if out is not None:

@@ -79,6 +79,8 @@ def transcribe(
         if decoding.decoder == "greedy":
             raise ConfigError("--n-best needs a beam search: greedy decoding finds one hypothesis")
     choice = decoding.choice(n_best)
+    if output != "jsonl" and "num_best" in choice.settings:
+        raise ConfigError("num_best needs --format jsonl", hint="text has one line a file")
     paths = expand(files)
     path = model_file(model)
     recognizer = Recognizer.load(path, device, choice)
