@@ -25,8 +25,11 @@ _GPU_CHUNK_FRAMES = 65536
 _MELS_PER_BLOCK = 16
 
 # Smallest standard deviation divided by, in natural-log units: keeps the rounding noise of a
-# constant band (digital silence, an empty band of up-sampled audio) from becoming a feature.
+# constant band (an empty band of up-sampled audio) from becoming a feature.
 _MIN_STD = 1e-3
+
+# How far above the floor a log energy may lie and still be the floor: rounding of the logarithm.
+_FLOOR_SLACK = 1e-4
 
 IntOrTensor = TypeVar("IntOrTensor", int, Tensor)
 
@@ -48,7 +51,9 @@ class LogMelConfig(Options):
         floor: Energies below it are raised to it before the logarithm. The default is about what
             the rounding noise of 16-bit samples leaves in one filter.
         normalization: Per mel, to mean 0 and standard deviation 1: over the `utterance`, with the
-            statistics of a corpus (`global`, see `LogMel.set_statistics`), or `none`.
+            statistics of a corpus (`global`, see `LogMel.set_statistics`), or `none`. Frames of an
+            utterance at the floor in every mel (digital silence: a closed noise gate, a muted
+            microphone) do not count, however many they are, and end up far below 0.
         scaling: After normalisation, map the least and greatest value of each utterance (one pair
             for all mels) to [-1, 1] (`symmetric`) or [0, 1] (`unit`); a constant utterance maps to
             the low end.
@@ -232,7 +237,7 @@ class LogMel(nn.Module):
         features, num_frames = self.log_energies(samples, lengths, generator)
         valid = _valid_frames(features, num_frames)
         if self.config.normalization == "utterance":
-            _normalize_utterances_(features, num_frames, valid)
+            _normalize_utterances_(features, valid, math.log(self.config.floor))
         elif self.config.normalization == "global":
             if not bool(self.std.all()):
                 raise ConfigError(
@@ -413,12 +418,19 @@ def _valid_frames(features: Tensor, num_frames: Tensor) -> Tensor:
     return (positions < num_frames[:, None])[:, :, None]
 
 
-def _normalize_utterances_(features: Tensor, num_frames: Tensor, valid: Tensor) -> None:
-    """Mean 0 and standard deviation 1 per utterance and mel, in place; padded frames stay 0."""
-    counts = num_frames[:, None, None]
-    features.sub_(features.sum(dim=1, keepdim=True) / counts).masked_fill_(~valid, 0.0)
-    std = (features.square().sum(dim=1, keepdim=True) / counts).sqrt()
-    features.div_(std.clamp(min=_MIN_STD))
+def _normalize_utterances_(features: Tensor, valid: Tensor, lowest: float) -> None:
+    """Mean 0 and standard deviation 1 per utterance and mel, in place; padded frames stay 0.
+
+    Frames at `lowest` in every mel do not count; without any other, nothing is divided.
+    """
+    silent = (features <= lowest + _FLOOR_SLACK).all(dim=2, keepdim=True)
+    heard = valid & ~silent
+    counts = heard.sum(dim=1, keepdim=True)
+    means = features.masked_fill(~heard, 0.0).sum(dim=1, keepdim=True) / counts.clamp(min=1)
+    features.sub_(means).masked_fill_(~valid, 0.0)
+    squares = features.masked_fill(~heard, 0.0).square_().sum(dim=1, keepdim=True)
+    stds = (squares / counts.clamp(min=1)).sqrt().clamp(min=_MIN_STD)
+    features.div_(stds.masked_fill(counts == 0, 1.0))
 
 
 def _scale_utterances_(features: Tensor, valid: Tensor, symmetric: bool) -> None:

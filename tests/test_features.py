@@ -241,9 +241,24 @@ def test_utterance_normalization_gives_mean_0_and_deviation_1() -> None:
     torch.testing.assert_close(short.std(dim=0, correction=0), torch.ones(80), atol=1e-4, rtol=0)
 
 
-def test_digital_silence_is_normalised_to_zero() -> None:
+def test_digital_silence_alone_is_the_floor() -> None:
+    """Not the mean, 0, where a model knows sounds: a muted recording must not become words."""
     features, _ = run(front_end(), np.zeros(4000, np.float32))
-    assert features.abs().max() < 0.01
+    torch.testing.assert_close(features, torch.full_like(features, math.log(1e-8)))
+
+
+@pytest.mark.parametrize("num_silent", [1600, 160000])
+def test_digital_silence_around_an_utterance_does_not_count(num_silent: int) -> None:
+    silence = np.zeros(num_silent, np.float32)
+    samples = np.concatenate([silence, voice(16000), silence])
+    (plain,), _ = run(front_end(normalization="none"), samples)
+    heard = (plain > math.log(1e-8) + 1e-3).any(dim=1)
+    assert 98 <= heard.sum() <= 102
+    features, (_, count) = run(front_end(), np.zeros(2 * len(samples), "f4"), samples)
+    inner = plain[heard]
+    expected = (plain - inner.mean(dim=0)) / inner.std(dim=0, correction=0)
+    torch.testing.assert_close(features[1, :count], expected, atol=1e-3, rtol=1e-4)
+    assert features[1, :count][~heard].max() < -3
 
 
 def test_global_normalization_applies_the_statistics() -> None:

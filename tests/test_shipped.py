@@ -16,6 +16,7 @@ from safetensors import safe_open
 from tones import RATE_HZ, tone_utterance
 
 from asr import shipped
+from asr.audio import Waveform
 from asr.config import tomllib
 from asr.corpora import prepare
 from asr.decoder_setup import DecodingChoice
@@ -311,6 +312,25 @@ def test_a_shipped_model_transcribes(model: ShippedModel) -> None:
     hypothesis = recognizer.transcribe(manifest.parent / first["audio_path"])
     assert recognizer.sample_rate_hz == model.sample_rate_hz
     assert all(word.text and 0 <= word.confidence <= 1 for word in hypothesis.words)
+
+
+@each_model
+def test_a_shipped_model_hears_nothing_in_digital_silence(model: ShippedModel) -> None:
+    recognizer = Recognizer.load(model.path, "cpu")
+    for duration_s in (0.1, 30):
+        samples = np.zeros(int(duration_s * 16000), np.float32)
+        assert recognizer.transcribe(Waveform(samples, 16000)).text == ""
+
+
+@pytest.mark.parametrize("name", ["an4", "digits"])
+def test_digital_silence_around_speech_changes_no_word(name: str) -> None:
+    recognizer = Recognizer.load(resolve_model(name), "cpu")
+    silence = np.zeros(10 * 16000, np.float32)
+    for path in sorted((ROOT / "data" / "digits").glob("*.flac")):
+        alone = recognizer.read(path)
+        surrounded = np.concatenate([silence, alone.samples, silence])
+        found = recognizer.transcribe(Waveform(surrounded, 16000))
+        assert found.text == recognizer.transcribe(alone).text
 
 
 @each_model
