@@ -423,12 +423,11 @@ def _normalize_utterances_(features: Tensor, valid: Tensor, lowest: float) -> No
 
     Frames at `lowest` in every mel do not count; without any other, nothing is divided.
     """
-    silent = (features <= lowest + _FLOOR_SLACK).all(dim=2, keepdim=True)
-    heard = valid & ~silent
+    heard = valid & (features.amax(dim=2, keepdim=True) > lowest + _FLOOR_SLACK)
     counts = heard.sum(dim=1, keepdim=True)
-    means = features.masked_fill(~heard, 0.0).sum(dim=1, keepdim=True) / counts.clamp(min=1)
+    means = (features * heard).sum(dim=1, keepdim=True) / counts.clamp(min=1)
     features.sub_(means).masked_fill_(~valid, 0.0)
-    squares = features.masked_fill(~heard, 0.0).square_().sum(dim=1, keepdim=True)
+    squares = (features * heard).square_().sum(dim=1, keepdim=True)
     stds = (squares / counts.clamp(min=1)).sqrt().clamp(min=_MIN_STD)
     features.div_(stds.masked_fill(counts == 0, 1.0))
 
