@@ -162,13 +162,35 @@ def test_globs_are_expanded_and_empty_ones_refused(tone_model: ToneModel) -> Non
     assert "no audio file in" in done.stderr
 
 
+def test_inputs_without_audio_are_named_and_the_others_done(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    utterance = read_manifest(tone_model.dev)[0]
+    empty, gone, endless = tmp_path / "empty", tmp_path / "gone*.wav", "x" * 5000
+    empty.mkdir()
+    files = (empty, utterance.audio_path, gone, endless)
+    done = run_asr("transcribe", *files, "-m", tone_model.path)
+    assert done.returncode == 1
+    assert done.stdout == f"{utterance.audio_path}\t{utterance.text}\n", "of several inputs"
+    assert done.stderr.splitlines()[:2] == [
+        f"error: no audio file in {empty}",
+        f"error: no audio file in {gone}",
+    ]
+    assert f"error: cannot read {endless}: File name too long" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run_asr("transcribe", empty, "-m", tone_model.path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: no audio file in {empty}\n"
+
+
 def test_a_glob_that_is_none_and_closed_input_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pattern: str) -> list[Path]:
         raise ValueError("Invalid pattern")  # as Python before 3.13 does for this one
 
     monkeypatch.setattr(Path, "glob", lambda path, pattern: refuse(pattern))
-    with pytest.raises(DataError, match=r"cannot look for 'a\*\*b.wav': Invalid pattern"):
-        expand(["a**b.wav"])
+    paths, problems = expand(["a**b.wav", "c.wav"])
+    assert paths == ["c.wav"]
+    assert [str(one) for one in problems] == ["cannot look for 'a**b.wav': Invalid pattern"]
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(DataError, match="standard input: it is closed"), stdin_as_file(["-"]):
         pass

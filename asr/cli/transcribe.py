@@ -65,8 +65,8 @@ def transcribe(
 ) -> None:
     """Print what is said: one line a file, after its path and a tab when there are several.
 
-    A file that cannot be read is named on standard error, the others are done, and the exit status
-    is 1.
+    A file that cannot be read, and a directory or glob without audio, is named on standard error,
+    the others are done, and the exit status is 1.
     """
     with require_extra("train", "transcribing with a PyTorch model"):
         from asr.recognizer import Recognizer, transcribe_each
@@ -81,7 +81,11 @@ def transcribe(
     choice = decoding.choice(n_best)
     if output != "jsonl" and "num_best" in choice.settings:
         raise ConfigError("num_best needs --format jsonl", hint="text has one line a file")
-    paths = expand(files)
+    paths, problems = expand(files)
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    if not paths:
+        raise typer.Exit(1)
     path = model_file(model)
     recognizer = Recognizer.load(path, device, choice)
     options = ReadOptions(
@@ -89,7 +93,7 @@ def transcribe(
         channel=parse_channel(channel),
         pcm=parse_pcm(pcm) if pcm is not None else None,
     )
-    several = len(paths) > 1
+    several = len(paths) + len(problems) > 1
     num_failed = 0
     with stdin_as_file(paths) as sources, progress_bar("transcribing", len(paths)) as advance:
         listed = [(name, path, options) for name, path in sources]
@@ -105,6 +109,7 @@ def transcribe(
                 typer.echo(f"{name}\t{text}" if several else text)
     if num_failed:
         typer.echo(f"error: {num_failed} of {len(paths)} files were not transcribed", err=True)
+    if num_failed or problems:
         raise typer.Exit(1)
 
 
@@ -123,30 +128,40 @@ def model_file(model: str | None) -> Path:
     return path
 
 
-def expand(names: Sequence[str]) -> list[str]:
+def expand(names: Sequence[str]) -> tuple[list[str], list[DataError]]:
     """Directories and globs as the files they mean, in sorted order; `-` and files as they are.
 
     A directory is searched for the usual suffixes; a file named outright may have any.
 
-    Raises:
-        DataError: A directory holds no audio, or a glob matches nothing or is none.
+    Returns:
+        The files; and an error for each directory that holds no audio, each glob that matches
+        nothing or is none, and each name that cannot be looked at.
     """
+    paths: list[str] = []
+    problems: list[DataError] = []
+    for name in names:
+        try:
+            paths += _files(name)
+        except DataError as error:
+            problems.append(error)
+        except OSError as error:
+            problems.append(DataError(f"cannot read {name}: {error.strerror or error}"))
+    return paths, problems
+
+
+def _files(name: str) -> list[str]:
     from asr.corpora.layout import find_audio
 
-    paths: list[str] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            found = find_audio(path)
-        elif name != "-" and not path.exists() and any(mark in name for mark in "*?["):
-            found = _matches(name)
-        else:
-            paths.append(name)
-            continue
-        if not found:
-            raise DataError(f"no audio file in {name}")
-        paths.extend(str(one) for one in found)
-    return paths
+    path = Path(name)
+    if path.is_dir():
+        found = find_audio(path)
+    elif name != "-" and not path.exists() and any(mark in name for mark in "*?["):
+        found = _matches(name)
+    else:
+        return [name]
+    if not found:
+        raise DataError(f"no audio file in {name}")
+    return [str(one) for one in found]
 
 
 def _matches(pattern: str) -> list[Path]:
