@@ -183,6 +183,19 @@ def test_inputs_without_audio_are_named_and_the_others_done(
     assert done.stderr == f"error: no audio file in {empty}\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other systems refuse such names")
+def test_a_line_is_a_file_whatever_its_name(tone_model: ToneModel, tmp_path: Path) -> None:
+    utterance = read_manifest(tone_model.dev)[0]
+    names = ["a\tb.wav", "a\\tb.wav", "c\nd.wav", "e\rf.wav", "plain.wav"]
+    for name in names:
+        (tmp_path / name).symlink_to(utterance.audio_path)
+    done = run_asr("transcribe", *(tmp_path / one for one in names), "-m", tone_model.path)
+    shown = [r"a\tb.wav", r"a\\tb.wav", r"c\nd.wav", r"e\rf.wav", "plain.wav"]
+    assert done.stdout == "".join(f"{tmp_path}/{one}\t{utterance.text}\n" for one in shown)
+    plain = tmp_path / names[0]
+    assert run_asr("transcribe", plain, "-m", tone_model.path).stdout == f"{utterance.text}\n"
+
+
 def test_a_glob_that_is_none_and_closed_input_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pattern: str) -> list[Path]:
         raise ValueError("Invalid pattern")  # as Python before 3.13 does for this one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from asr.decoding import Hypothesis
 
 OutputFormat = Literal["text", "jsonl"]
+
+_ESCAPES = str.maketrans({"\t": r"\t", "\n": r"\n", "\r": r"\r", "\\": r"\\"})
+if os.sep == "\\":
+    del _ESCAPES[ord(os.sep)]
 
 
 def transcribe(
@@ -63,7 +68,10 @@ def transcribe(
     device: Device = "auto",
     decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
 ) -> None:
-    """Print what is said: one line a file, after its path and a tab when there are several.
+    r"""Print what is said: one line a file, after its path and a tab when there are several.
+
+    In the path, a tab, line feed, carriage return and backslash are written \t, \n, \r and \\ (a
+    backslash not where it separates folders); --format jsonl has the path as JSON.
 
     A file that cannot be read, and a directory or glob without audio, is named on standard error,
     the others are done, and the exit status is 1.
@@ -106,7 +114,7 @@ def transcribe(
                 typer.echo(to_json(name, result))
             else:
                 text = result[0].text
-                typer.echo(f"{name}\t{text}" if several else text)
+                typer.echo(f"{escaped(name)}\t{text}" if several else text)
     if num_failed:
         typer.echo(f"error: {num_failed} of {len(paths)} files were not transcribed", err=True)
     if num_failed or problems:
@@ -217,6 +225,15 @@ def parse_pcm(text: str) -> PcmFormat:
     if not num_channels.isdecimal():
         raise DataError(f"--pcm: the number of channels must be a number, got {num_channels!r}")
     return PcmFormat(int(parts[0]), parts[1], int(num_channels))
+
+
+def escaped(name: str) -> str:
+    r"""A file name that is one cell of a line, whatever it holds.
+
+    >>> escaped("a\tb")
+    'a\\tb'
+    """
+    return name.translate(_ESCAPES)
 
 
 def to_json(name: str, hypotheses: Sequence[Hypothesis]) -> str:
