@@ -330,6 +330,22 @@ def test_resampling_to_the_same_rate_is_nothing() -> None:
     assert resample(waveform, RATE_HZ) is waveform
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f8", ">f4", ">f8", "f4"])
+def test_floats_of_any_kind_become_float32(dtype: str) -> None:
+    samples = np.repeat(speech_like(800), 2).astype(dtype)[::-2]
+    before = samples.copy()
+    waveform = Waveform(samples, np.int64(8000))
+    assert waveform.samples.dtype == np.float32
+    assert waveform.samples.flags.c_contiguous
+    assert type(waveform.sample_rate_hz) is int
+    np.testing.assert_allclose(waveform.samples, speech_like(800)[::-1], atol=1e-3)
+    np.testing.assert_array_equal(samples, before)
+
+
+def test_a_waveform_may_be_empty() -> None:
+    assert Waveform(np.zeros(0, np.float32), RATE_HZ).duration_s == 0
+
+
 def test_resampling_takes_read_only_samples() -> None:
     samples = np.frombuffer(speech_like(800).tobytes(), dtype=np.float32)
     assert len(resample(Waveform(samples, 8000), 16_000).samples) == 1600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -352,13 +354,44 @@ def test_probing_refuses_what_reading_refuses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([0.0, 0.5], "must be a NumPy array, got list"),
+        (torch.zeros(800), r"got Tensor; pass samples\.numpy\(\)"),
+        ((NOISE * 32767).astype(np.int16), "got int16; divide integers by their full scale, 32768"),
+        (NOISE > 0, "must be floats in .*, got bool"),
+        (NOISE.astype(np.complex64), "must be floats in .*, got complex64"),
+        (NOISE.reshape(-1, 2), r"must be \(num_samples,\), got shape .* asr\.audio\.to_mono"),
+        (NOISE[None], r"must be \(num_samples,\), got shape \(1, "),
+        (np.array(0.5), r"must be \(num_samples,\), got shape \(\)"),
+        (NOISE * np.nan, f"{len(NOISE)} samples that are NaN or infinite, the first at sample 0"),
+        (np.array([0, 0, np.inf]), "1 samples .* the first at sample 2"),
+        (
+            NOISE * 32768,
+            "samples reach from -.* to .*, expected about .*; divide by the full scale",
+        ),
+    ],
+)
+def test_samples_that_are_no_waveform(samples: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Waveform(samples, RATE_HZ)
+
+
+@pytest.mark.parametrize(
+    "rate_hz", [0, -16000, 999, 1_000_001, 16000.0, 22050.5, "16000", None, True]
+)
+def test_rates_that_are_none(rate_hz: int) -> None:
+    message = f"sample_rate_hz must be a whole number from 1000 to 1000000, got {rate_hz!r}"
+    with pytest.raises(DataError, match=re.escape(message)):
+        Waveform(NOISE, rate_hz)
+
+
+@pytest.mark.parametrize(
     ("name", "samples", "message"),
     [
         ("a.mp3", NOISE, r"must end in \.wav or \.flac"),
         ("a", NOISE, r"must end in \.wav or \.flac"),
         ("a.wav", NOISE * 100, "samples reach"),
-        ("a.wav", NOISE * np.nan, "samples reach nan"),
-        ("a.wav", NOISE.reshape(-1, 2), r"must be \(num_samples,\)"),
     ],
 )
 def test_what_cannot_be_written(

@@ -11,11 +11,8 @@ from pathlib import Path
 import soundfile
 
 from asr.audio.mp3 import check_length_known
+from asr.audio.waveform import MAX_RATE_HZ, MIN_RATE_HZ
 from asr.errors import DataError
-
-MIN_RATE_HZ = 1_000
-MAX_RATE_HZ = 1_000_000
-"""Sampling rates outside these bounds are damaged headers, not recordings."""
 
 UNKNOWN_LENGTH = 2**63 - 1
 """What libsndfile reports for a stream whose writer did not know its length (piped FLAC)."""

@@ -25,10 +25,8 @@ RANGE_TOLERANCE_S = 0.01
 """How far a range may pass the end of its file, and then ends with it: the rounding of times
 written with two decimals."""
 
-MAX_ABS_SAMPLE = 64.0
-"""Float files louder than this (36 dB over full scale) hold integers, not samples in [-1, 1]."""
-
 _BLOCK_VALUES = 1 << 20
+_EXPORT_AGAIN = "the program that wrote it is at fault; export it again"
 # Encoders differ in whether an MP3's length counts its header frame and padding: two frames.
 _MP3_SLACK = 2 * 1152
 
@@ -76,8 +74,10 @@ def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:
         except DataError as error:
             raise DataError(f"{path}: {error.message}", hint=error.hint) from None
         samples = _read_range(path, file, start, stop, options.channel)
-    _check_values(path, samples)
-    waveform = Waveform(samples, info.sample_rate_hz)
+    try:
+        waveform = Waveform(samples, info.sample_rate_hz)
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint or _EXPORT_AGAIN) from None
     if options.sample_rate_hz is None:
         return waveform
     return resample(waveform, options.sample_rate_hz)
@@ -163,19 +163,3 @@ def _read_blocks(file: soundfile.SoundFile, num_samples: int, channel: Channel) 
         samples[done : done + len(block)] = to_mono(block, channel)
         done += len(block)
     return samples[:done]
-
-
-def _check_values(path: Path, samples: np.ndarray) -> None:
-    lowest, highest = float(samples.min()), float(samples.max())
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        bad = np.flatnonzero(~np.isfinite(samples))
-        raise DataError(
-            f"{path} holds {len(bad)} samples that are NaN or infinite, "
-            f"the first at sample {bad[0]} of what was read",
-            hint="the program that wrote it is at fault; export it again",
-        )
-    if max(-lowest, highest) > MAX_ABS_SAMPLE:
-        raise DataError(
-            f"{path} holds samples from {lowest:g} to {highest:g}, expected about [-1, 1]",
-            hint="divide by the full scale of the integers that were stored as floats",
-        )

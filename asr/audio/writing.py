@@ -32,11 +32,6 @@ def write_audio(path: Path, waveform: Waveform) -> None:
     if container is None:
         raise DataError(f"cannot write {path}: its name must end in {' or '.join(_FORMATS)}")
     samples = waveform.samples
-    if samples.ndim != 1:
-        raise DataError(
-            f"samples must be (num_samples,), got shape {samples.shape}",
-            hint="mix channels down with audio.to_mono first",
-        )
     peak = float(np.abs(samples).max(initial=0.0))
     if not peak <= MAX_CLIPPED:
         raise DataError(
