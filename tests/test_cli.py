@@ -126,6 +126,9 @@ def test_standard_input_is_a_file(tone_model: ToneModel) -> None:
     with utterance.audio_path.open("rb") as audio:
         done = run_asr("transcribe", "-", "-m", tone_model.path, stdin=audio)
     assert done.stdout == f"{utterance.text}\n", done.stderr
+    done = run_asr("transcribe", "-", "-m", tone_model.path, input="no audio")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot read standard input as audio: ")
 
 
 def test_headerless_audio_needs_its_format_said(tone_model: ToneModel, tmp_path: Path) -> None:

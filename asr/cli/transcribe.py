@@ -104,12 +104,13 @@ def transcribe(
     several = len(paths) + len(problems) > 1
     num_failed = 0
     with stdin_as_file(paths) as sources, progress_bar("transcribing", len(paths)) as advance:
+        places = dict(sources)
         listed = [(name, path, options) for name, path in sources]
         for name, result in transcribe_each(recognizer, listed):
             advance()
             if isinstance(result, DataError):
                 num_failed += 1
-                typer.echo(f"error: {result}", err=True)
+                typer.echo(f"error: {_reason(result, name, places[name])}", err=True)
             elif output == "jsonl":
                 typer.echo(to_json(name, result))
             else:
@@ -195,6 +196,11 @@ def stdin_as_file(names: Sequence[str]) -> Iterator[list[tuple[str, Path]]]:
             with copy.open("wb") as written:
                 shutil.copyfileobj(sys.stdin.buffer, written)
         yield [(name, copy if name == "-" else Path(name)) for name in names]
+
+
+def _reason(error: DataError, name: str, path: Path) -> str:
+    """An error of a file; of standard input, by that name and not by that of the copy at `path`."""
+    return str(error).replace(str(path), "standard input") if name == "-" else str(error)
 
 
 def parse_channel(text: str) -> Literal["mix"] | int:
