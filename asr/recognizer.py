@@ -34,6 +34,7 @@ from asr.errors import ConfigError, DataError, ModelFileError
 from asr.experiment import ExperimentConfig, build_front_end, build_model, output_frame_s
 from asr.features import LogMel
 from asr.model import AcousticModel
+from asr.shipped import resolve_model
 from asr.tokens import Tokenizer, tokenizer_from_dict
 
 DECODING_DOCUMENT = "decoding"
@@ -129,12 +130,12 @@ class Recognizer:
 
     @classmethod
     def load(
-        cls, path: Path, device: str = "auto", choice: DecodingChoice | None = None
+        cls, path: Path | str, device: str = "auto", choice: DecodingChoice | None = None
     ) -> Recognizer:
         """Read a model file.
 
         Args:
-            path: The file.
+            path: The file, or the name of a model that comes with the package.
             device: See `choose_device`.
             choice: How to decode; by default as the file says, and greedily where it does not.
 
@@ -144,6 +145,7 @@ class Recognizer:
             DataError: A file of the choice cannot be used with this model.
         """
         chosen = choose_device(device)
+        path = resolve_model(path)
         tensors, documents = load_tensors(path, MODEL_KIND)
         try:
             config = parse_options(ExperimentConfig, documents["config"], str(path))
@@ -182,32 +184,39 @@ class Recognizer:
         Raises:
             DataError: A waveform is shorter than one analysis window.
         """
-        at_rate = [resample(waveform, self.sample_rate_hz) for waveform in waveforms]
-        lengths = torch.tensor([len(waveform.samples) for waveform in at_rate])
-        samples = torch.zeros(len(at_rate), int(lengths.max()))
-        for row, waveform in enumerate(at_rate):
-            samples[row, : len(waveform.samples)] = torch.from_numpy(waveform.samples)
-        features, frame_lengths = self.front_end(samples.to(self._device), lengths)
-        emitted = self.model(features, frame_lengths)
+        if not waveforms:
+            return []
+        emitted = self.model(*self._features(waveforms))
         log_probs = emitted.log_probs.float().cpu().numpy()
         return [log_probs[row, : int(length)] for row, length in enumerate(emitted.lengths)]
 
     @torch.inference_mode()
     def features(self, waveform: Waveform) -> np.ndarray:
         """(num_frames, num_mels) float32 features of one waveform, as the model sees them."""
-        samples = torch.from_numpy(resample(waveform, self.sample_rate_hz).samples)
-        lengths = torch.tensor([len(samples)])
-        features, _ = self.front_end(samples[None].to(self._device), lengths)
+        features, _ = self._features([waveform])
         return np.asarray(features[0].float().cpu().numpy())
+
+    def _features(self, waveforms: Sequence[Waveform]) -> tuple[Tensor, Tensor]:
+        """Features (batch, max_frames, num_mels) of waveforms, and their lengths (batch,)."""
+        for index, waveform in enumerate(waveforms):
+            check_length(self, f"waveform {index}", waveform)
+        at_rate = [resample(waveform, self.sample_rate_hz).samples for waveform in waveforms]
+        lengths = torch.tensor([len(samples) for samples in at_rate])
+        padded = np.zeros((len(at_rate), int(lengths.max())), np.float32)
+        for row, samples in zip(padded, at_rate, strict=True):
+            row[: len(samples)] = samples
+        features: tuple[Tensor, Tensor] = self.front_end(
+            torch.from_numpy(padded).to(self._device), lengths
+        )
+        return features
 
     def transcribe(self, audio: Path | str | Waveform) -> Hypothesis:
         """Recognise one file or waveform.
 
         Raises:
-            DataError: The audio cannot be read or is too short.
+            DataError: The audio is neither, cannot be read, or is too short.
         """
-        waveform = audio if isinstance(audio, Waveform) else self.read(Path(audio))
-        return self.decoder.decode(self.emissions([waveform])[0])[0]
+        return self.transcribe_many([audio])[0]
 
     def decode(self, emissions: Sequence[LogProbs]) -> list[Hypothesis]:
         """Best hypothesis of each, in parallel threads where the decoder can.
@@ -231,12 +240,36 @@ class Recognizer:
         """Read a whole file, mixed to mono at the model's rate."""
         return read_audio(path, ReadOptions(sample_rate_hz=self.sample_rate_hz))
 
-    def transcribe_many(self, waveforms: Sequence[Waveform]) -> list[Hypothesis]:
-        """Recognise many waveforms, similar lengths together; results in the order given."""
-        return self.decode(self.emissions_many(waveforms))
+    def transcribe_many(self, audio: Sequence[Path | str | Waveform]) -> list[Hypothesis]:
+        """Recognise many files or waveforms, similar lengths together; in the order given.
+
+        All of them are in memory at once; `transcribe_each` reads any number of files in turn.
+
+        Raises:
+            DataError: As `transcribe`, of the first.
+        """
+        return self.decode(self.emissions_many([self._heard(one) for one in audio]))
+
+    def _heard(self, audio: Path | str | Waveform) -> Waveform:
+        if isinstance(audio, Waveform):
+            return audio
+        if isinstance(audio, Path | str):
+            waveform = self.read(Path(audio))
+            check_length(self, str(audio), waveform)
+            return waveform
+        raise DataError(
+            f"audio must be a file or a Waveform, got {type(audio).__name__}",
+            hint="say the rate of samples: asr.audio.Waveform(samples, sample_rate_hz)",
+        )
 
     def emissions_many(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
-        """`emissions` of any number of waveforms, similar lengths together; in the order given."""
+        """`emissions` of any number of waveforms, similar lengths together; in the order given.
+
+        Raises:
+            DataError: A waveform is shorter than one analysis window.
+        """
+        for index, waveform in enumerate(waveforms):
+            check_length(self, f"waveform {index}", waveform)
         results: dict[int, np.ndarray] = {}
         durations_s = [waveform.duration_s for waveform in waveforms]
         for indices in plan_batches(durations_s, BatchConfig(max_batch_s=MAX_BATCH_S)):
@@ -274,7 +307,7 @@ def read_groups(recognizer: Recognizer, sources: Sequence[Source]) -> Iterator[l
     for source_id, path, options in sources:
         try:
             waveform = read_audio(path, options)
-            check_length(recognizer, path, waveform)
+            check_length(recognizer, str(path), waveform)
             group.append((source_id, waveform))
             group_s += waveform.duration_s
         except DataError as error:
@@ -286,7 +319,7 @@ def read_groups(recognizer: Recognizer, sources: Sequence[Source]) -> Iterator[l
         yield group
 
 
-def check_length(recognizer: Recognizer, path: Path, waveform: Waveform) -> None:
+def check_length(recognizer: Recognizer, name: str, waveform: Waveform) -> None:
     """Refuse audio shorter than one analysis window, by name.
 
     Raises:
@@ -295,7 +328,7 @@ def check_length(recognizer: Recognizer, path: Path, waveform: Waveform) -> None
     shortest_s = recognizer.config.features.window_ms / 1000
     if waveform.duration_s < shortest_s:
         raise DataError(
-            f"{path} lasts {waveform.duration_s:.4f} s, shorter than one analysis window "
+            f"{name} lasts {waveform.duration_s:.4f} s, shorter than one analysis window "
             f"of {shortest_s:.3f} s"
         )
 

@@ -53,6 +53,40 @@ def test_a_file_is_its_waveform(
     assert recognizer.transcribe(str(path)) == recognizer.transcribe(waveforms[0])
 
 
+def test_many_are_files_and_waveforms(
+    recognizer: Recognizer, waveforms: list[Waveform], tone_model: ToneModel
+) -> None:
+    first, second = (one.audio_path for one in read_manifest(tone_model.dev)[:2])
+    found = recognizer.transcribe_many([first, str(second), waveforms[0]])
+    alone = [recognizer.transcribe(one).text for one in waveforms[:2]]
+    assert [hypothesis.text for hypothesis in found] == [*alone, alone[0]]
+
+
+def test_of_nothing_there_is_nothing(recognizer: Recognizer) -> None:
+    assert recognizer.transcribe_many([]) == []
+    assert recognizer.emissions([]) == []
+    assert recognizer.decode_n_best([]) == []
+
+
+@pytest.mark.parametrize("audio", [np.zeros(8000, "f4"), torch.zeros(8000), None, 3, b"a.wav"])
+def test_what_is_neither_file_nor_waveform_is_refused(
+    recognizer: Recognizer, audio: object
+) -> None:
+    kind = type(audio).__name__
+    message = rf"audio must be a file or a Waveform, got {kind}; .*Waveform\(samples, sample_rate"
+    with pytest.raises(DataError, match=message):
+        recognizer.transcribe(audio)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_samples_are_taken(recognizer: Recognizer, waveforms: list[Waveform]) -> None:
+    content = waveforms[0].samples.tobytes()
+    frozen = Waveform(np.frombuffer(content, np.float32), waveforms[0].sample_rate_hz)
+    assert not frozen.samples.flags.writeable
+    assert recognizer.transcribe(frozen) == recognizer.transcribe(waveforms[0])
+    np.testing.assert_array_equal(recognizer.features(frozen), recognizer.features(waveforms[0]))
+
+
 def test_another_rate_is_resampled(recognizer: Recognizer, waveforms: list[Waveform]) -> None:
     doubled = [
         Waveform(np.repeat(waveform.samples, 2), 2 * waveform.sample_rate_hz)
@@ -89,6 +123,26 @@ def test_audio_shorter_than_a_window_is_refused_by_name(
     soundfile.write(tmp_path / "click.wav", np.zeros(50), 8000)
     (result,) = transcribe_each(recognizer, [("c", tmp_path / "click.wav", ReadOptions())])
     assert "click.wav lasts 0.0063 s, shorter than one analysis window of 0.025 s" in str(result[1])
+
+
+def test_the_waveform_that_is_too_short_is_named(
+    recognizer: Recognizer, waveforms: list[Waveform], tmp_path: Path
+) -> None:
+    click = Waveform(np.zeros(50, np.float32), 8000)
+    many = [*waveforms[:2], click]
+    for call in (recognizer.transcribe_many, recognizer.emissions_many, recognizer.emissions):
+        with pytest.raises(DataError, match=r"^waveform 2 lasts 0\.0063 s, shorter than one"):
+            call(many)
+    soundfile.write(tmp_path / "click.wav", click.samples, 8000)
+    with pytest.raises(DataError, match=r"click\.wav lasts 0\.0063 s, shorter than one"):
+        recognizer.transcribe(tmp_path / "click.wav")
+
+
+def test_a_model_is_loaded_by_its_name(tone_model: ToneModel) -> None:
+    assert Recognizer.load(str(tone_model.path), "cpu").frame_s > 0
+    assert Recognizer.load("digits", "cpu").sample_rate_hz == 16000
+    with pytest.raises(ModelFileError, match=r"dgits: no such file.*did you mean 'digits'"):
+        Recognizer.load("dgits", "cpu")
 
 
 def test_evaluation_scores_the_manifest(recognizer: Recognizer, tone_model: ToneModel) -> None:
