@@ -162,6 +162,8 @@ def test_one_utterance_that_is_no_log_probabilities_is_refused(num_best: int) ->
     good = random_log_probs(1, 9, VOCAB_SIZE)
     with pytest.raises(DataError, match=r"probabilities of frame 3 sum to .* \(6 of 9 frames"):
         decoder.decode_list([good, good + np.arange(-2, 7)[:, None].clip(0), good])
+    with pytest.raises(DataError, match="a float32 or float64 array, got list"):
+        decoder.decode_list([good, good.tolist()])
     assert decoder.decode_list([good])[0] == decoder.decode(good)
 
 

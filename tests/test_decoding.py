@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import reference
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,6 +183,7 @@ class TestEveryDecoder:
             (lambda x: x[None], r"must be \(num_frames, vocab_size\), got shape \(1, 20, 8\)"),
             (lambda x: x.astype(np.int64), "must be a float32 or float64 array, got int64"),
             (lambda x: x.tolist(), "must be a float32 or float64 array, got list"),
+            (torch.from_numpy, r"got Tensor; pass log_probs\.cpu\(\)\.numpy\(\)"),
         ],
     )
     def test_what_is_not_log_probabilities_is_refused(
@@ -223,6 +225,8 @@ class TestEveryDecoder:
             make(CHARACTERS).decode_batch(one, [4])
         with pytest.raises(DataError, match=r"vocab_size 8, got shape \(1, 4, 7\)"):
             make(CHARACTERS).decode_batch(one[None, :, :-1], [4])
+        with pytest.raises(DataError, match="a float32 or float64 (array|tensor), got list"):
+            make(CHARACTERS).decode_batch(one[None].tolist(), [4])
 
 
 def check_words(one: Hypothesis, tokenizer: Tokenizer, num_frames: int) -> None:

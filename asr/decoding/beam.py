@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.beam_stream import BeamStream
-from asr.decoding.checks import check_batch, join_log_probs
+from asr.decoding.checks import check_batch, check_form, join_log_probs
 from asr.decoding.knowledge import Knowledge, build_fusion
 from asr.decoding.options import BeamConfig
 from asr.decoding.reading import Script, Search
@@ -79,6 +79,7 @@ class BeamDecoder:
         Where nothing can be said in vocabulary and grammar, the one hypothesis is empty and has
         probability zero.
         """
+        check_form(log_probs, self._search.vocab_size)
         return self._decode_group([log_probs])[0]
 
     def decode_batch(
@@ -98,6 +99,8 @@ class BeamDecoder:
         Raises:
             DataError: As `decode`.
         """
+        for one in log_probs:
+            check_form(one, self._search.vocab_size)
         num_threads = min(self._num_threads, len(log_probs))
         groups = _groups(log_probs, num_threads)
         if num_threads <= 1:

@@ -32,15 +32,31 @@ def check_log_probs(log_probs: LogProbs, vocab_size: int) -> None:
         DataError: Wrong type or shape, NaN, or a frame whose probabilities do not sum to 1
             within `TOLERANCE` (in the logarithm).
     """
-    _check_form(log_probs, vocab_size)
+    check_form(log_probs, vocab_size)
     _check_values(log_probs)
+
+
+def check_form(log_probs: LogProbs, vocab_size: int) -> None:
+    """Check type and shape of the emissions of one utterance, and not its values.
+
+    Args:
+        log_probs: As for `check_log_probs`.
+        vocab_size: Tokens of the vocabulary, the blank included.
+
+    Raises:
+        DataError: Wrong type or shape.
+    """
+    _check_array(log_probs)
+    if log_probs.ndim != 2:
+        raise DataError(f"log_probs must be (num_frames, vocab_size), got shape {log_probs.shape}")
+    _check_vocab_size(log_probs, vocab_size)
 
 
 def join_log_probs(group: Sequence[LogProbs], vocab_size: int) -> npt.NDArray[np.float64]:
     """The frames of some utterances, at least one, as one array.
 
     Args:
-        group: (num_frames, vocab_size) of each utterance.
+        group: (num_frames, vocab_size) of each utterance; `check_form` was content.
         vocab_size: Tokens of the vocabulary, the blank included.
 
     Returns:
@@ -49,23 +65,12 @@ def join_log_probs(group: Sequence[LogProbs], vocab_size: int) -> npt.NDArray[np
     Raises:
         DataError: As `check_log_probs`, of the first utterance that is not what it should be.
     """
-    for one in group:
-        _check_form(one, vocab_size)
     joined = np.empty((sum(map(len, group)), vocab_size))  # in rows, whatever the utterances are
     np.concatenate(group, out=joined)
     if not _are_normalised(joined, TOLERANCE):
         for one in group:
             _check_values(one)
     return joined
-
-
-def _check_form(log_probs: LogProbs, vocab_size: int) -> None:
-    if not isinstance(log_probs, np.ndarray) or log_probs.dtype not in (np.float32, np.float64):
-        found = log_probs.dtype if isinstance(log_probs, np.ndarray) else type(log_probs).__name__
-        raise DataError(f"log_probs must be a float32 or float64 array, got {found}")
-    if log_probs.ndim != 2:
-        raise DataError(f"log_probs must be (num_frames, vocab_size), got shape {log_probs.shape}")
-    _check_vocab_size(log_probs, vocab_size)
 
 
 def check_batch(
@@ -82,8 +87,9 @@ def check_batch(
         The lengths as plain integers.
 
     Raises:
-        DataError: A shape or a length does not fit.
+        DataError: A type, a shape or a length does not fit.
     """
+    _check_array(log_probs)
     if log_probs.ndim != 3:
         raise DataError(
             f"log_probs must be (batch, max_frames, vocab_size), got shape {log_probs.shape}"
@@ -103,6 +109,15 @@ def check_batch(
             f"got {counts[wrong[0]]} for utterance {wrong[0]}"
         )
     return [int(count) for count in counts]
+
+
+def _check_array(log_probs: LogProbs) -> None:
+    if not isinstance(log_probs, np.ndarray) or log_probs.dtype not in (np.float32, np.float64):
+        found = log_probs.dtype if isinstance(log_probs, np.ndarray) else type(log_probs).__name__
+        raise DataError(
+            f"log_probs must be a float32 or float64 array, got {found}",
+            hint="pass log_probs.cpu().numpy()" if found == "Tensor" else None,
+        )
 
 
 def _check_vocab_size(log_probs: LogProbs, vocab_size: int) -> None:

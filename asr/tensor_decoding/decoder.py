@@ -206,10 +206,11 @@ class TensorBeamDecoder:
         return tuple(tokens), tuple(starts), words
 
 
-def _check(log_probs: Tensor, lengths: Any, vocab_size: int) -> list[int]:
+def _check(log_probs: Any, lengths: Any, vocab_size: int) -> list[int]:
     """The lengths as plain integers; raises `DataError` as the checks of arrays do."""
-    if log_probs.dtype not in (torch.float32, torch.float64):
-        raise DataError(f"log_probs must be a float32 or float64 tensor, got {log_probs.dtype}")
+    found = getattr(log_probs, "dtype", type(log_probs).__name__)
+    if found not in (torch.float32, torch.float64):
+        raise DataError(f"log_probs must be a float32 or float64 tensor, got {found}")
     if isinstance(lengths, Tensor):
         lengths = lengths.cpu().numpy()
     shape_alone = np.broadcast_to(np.float32(0), log_probs.shape)
