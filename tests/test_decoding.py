@@ -225,7 +225,7 @@ class TestEveryDecoder:
             make(CHARACTERS).decode_batch(one, [4])
         with pytest.raises(DataError, match=r"vocab_size 8, got shape \(1, 4, 7\)"):
             make(CHARACTERS).decode_batch(one[None, :, :-1], [4])
-        with pytest.raises(DataError, match="a float32 or float64 (array|tensor), got list"):
+        with pytest.raises(DataError, match=r"a float32 or float64 (array|tensor), got list"):
             make(CHARACTERS).decode_batch(one[None].tolist(), [4])
 
 
