@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from asr.config import Options, parse_options
 from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Knowledge
@@ -40,7 +40,7 @@ MODEL_FILE_LM = "language model of the model file"
 
 @dataclass(frozen=True)
 class DecodingChoice:
-    """What a user asks for.
+    """What a user asks for. Files may be given by their names as text.
 
     Attributes:
         decoder: ``auto``: see the module.
@@ -53,6 +53,9 @@ class DecodingChoice:
         pronunciations: More words for a model of phones, and how they sound; a file that
             `asr.tokens.dictionary` reads.
         settings: Values of `BeamConfig` by name.
+
+    Raises:
+        ConfigError: There is no such decoder, or one text stands for a list or for settings.
     """
 
     decoder: DecoderName = "auto"
@@ -65,6 +68,25 @@ class DecodingChoice:
     phrases: Sequence[str] = ()
     pronunciations: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what would be taken for something else, and make paths of file names."""
+        if self.decoder not in get_args(DecoderName):
+            known = ", ".join(get_args(DecoderName))
+            raise ConfigError(f"unknown decoder {self.decoder!r}", hint=f"one of {known}")
+        for name, of in (("lms", "files"), ("mix", "weights"), ("phrases", "phrases")):
+            value = getattr(self, name)
+            if isinstance(value, str | Path) or not isinstance(value, Iterable):
+                raise ConfigError(f"{name} must be a list of {of}, got {value!r}")
+        if not isinstance(self.settings, Mapping):
+            raise ConfigError(f"settings must be values by their names, got {self.settings!r}")
+        object.__setattr__(self, "lms", tuple(map(Path, self.lms)))
+        for name in ("lexicon", "hotwords", "grammar", "pronunciations"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, Path(value))
+            elif not (value is None or isinstance(value, Path)):
+                raise ConfigError(f"{name} must be a file, got {type(value).__name__}")
 
     def of_beam(self) -> list[str]:
         """Options given that only the beam search understands, as the command line names them."""

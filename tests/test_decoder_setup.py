@@ -22,7 +22,7 @@ from asr.decoder_setup import (
     decodes_greedily,
     parse_stored,
 )
-from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder
+from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder, Knowledge
 from asr.decoding.calibration import Calibration
 from asr.errors import AsrError, ConfigError, DataError, ModelFileError
 from asr.lm.binary import model_to_bytes, write_binary
@@ -361,3 +361,46 @@ def test_the_document_round_trips_as_json() -> None:
 def test_a_document_of_another_release_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ModelFileError, match="decoding settings this release does not read"):
         parse_stored(stored().document() | change, Path("m"))
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"decoder": "viterbi"}, "unknown decoder 'viterbi'; one of auto, greedy, beam"),
+        ({"phrases": "ab ba"}, "phrases must be a list of phrases, got 'ab ba'"),
+        ({"lms": "lm.arpa"}, r"lms must be a list of files, got 'lm\.arpa'"),
+        ({"lms": Path("lm.arpa")}, r"lms must be a list of files, got .*lm\.arpa"),
+        ({"mix": 0.5}, r"mix must be a list of weights, got 0\.5"),
+        ({"settings": ["num_best=5"]}, "settings must be values by their names, got"),
+        ({"lexicon": ["ab", "ba"]}, "lexicon must be a file, got list"),
+    ],
+)
+def test_a_wish_of_another_kind_is_refused(wish: dict[str, Any], message: str) -> None:
+    """A text for a list would otherwise be taken for the list of its letters."""
+    with pytest.raises(ConfigError, match=message):
+        DecodingChoice(**wish)
+
+
+def test_names_of_files_are_files(tmp_path: Path) -> None:
+    lm = write_arpa(tmp_path / "lm.arpa", ["ab", "ba"])
+    words = tmp_path / "words.txt"
+    words.write_text("ab\nba\n")
+    as_text: dict[str, Any] = {"lms": [str(lm)], "lexicon": str(words), "grammar": str(words)}
+    as_paths: dict[str, Any] = {"lms": [lm], "lexicon": words, "grammar": words}
+    assert DecodingChoice(**as_text) == DecodingChoice(**as_paths)
+    described = choose_decoder(SOURCE, DecodingChoice(**as_text)).description
+    assert described == choose_decoder(SOURCE, DecodingChoice(**as_paths)).description
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"lexicon": "abba"}, "lexicon must be a list of words, got the text 'abba'"),
+        ({"hotwords": ["ab"]}, "hotwords must be bonuses by phrase; got list"),
+        ({"lm": "lm.arpa"}, "lm must be a model, such as .* gives; got str"),
+        ({"grammar": "ab ba"}, "grammar must be a grammar, as .* gives; got str"),
+    ],
+)
+def test_knowledge_of_another_kind_is_refused(known: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Knowledge(**known)

@@ -46,12 +46,29 @@ class Knowledge:
         hotwords: Bonus of phrases, natural log, for each time one is said as whole words.
         grammar: Which sentences there are; all others are impossible, or cost the
             `off_grammar_score` of the settings.
+
+    Raises:
+        DataError: One of them is of another kind: a text for a list, a file for what it holds.
     """
 
     lm: NgramModel | None = None
     lexicon: Sequence[str] | None = None
     hotwords: Mapping[str, float] = field(default_factory=dict)
     grammar: Grammar | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what would be taken for something else: a text for the list of its letters."""
+        kinds = (
+            ("lm", NgramModel | None, "a model, such as asr.lm.files.read_model gives"),
+            ("hotwords", Mapping, "bonuses by phrase"),
+            ("grammar", Grammar | None, "a grammar, as asr.decoding.grammar.read_grammar gives"),
+        )
+        for name, kind, what in kinds:
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise DataError(f"{name} must be {what}; got {type(value).__name__}")
+        if isinstance(self.lexicon, str):
+            raise DataError(f"lexicon must be a list of words, got the text {self.lexicon[:60]!r}")
 
 
 class Built(NamedTuple):
