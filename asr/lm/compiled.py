@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -18,10 +20,38 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 # Nothing but Python and other compiled functions calls them, so no entry for C is compiled.
 SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
 
+PACKAGES = ("lm", "decoding")
+"""Packages of this one that have compiled functions."""
+
+
+def _digest() -> str:
+    """Of all files that compiled functions are in."""
+    digest = sha256()
+    for name in PACKAGES:
+        for path in sorted((Path(__file__).parents[1] / name).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+SOURCES = _digest()
+
+
+def _compile(function: FunctionT, **options: Any) -> FunctionT:
+    """Compile at the first call, and keep the machine code as long as no source changes.
+
+    Numba looks at the file of the function itself alone. It holds the code of the functions called
+    as well, and so, after an update that changed only theirs, the old code would go on, and where
+    tuples had other fields then, destroy memory.
+    """
+    dispatcher = numba.njit(**SETTINGS, **options)(function)
+    if dispatcher is not function:  # as it is with NUMBA_DISABLE_JIT
+        dispatcher._cache._cache_file._source_stamp = SOURCES
+    return cast(FunctionT, dispatcher)
+
 
 def compiled(function: FunctionT) -> FunctionT:
     """Compile a numeric function at its first call; kept on disk, and the GIL is released."""
-    return cast(FunctionT, numba.njit(**SETTINGS)(function))
+    return _compile(function)
 
 
 def kernel(function: FunctionT) -> FunctionT:
@@ -30,20 +60,17 @@ def kernel(function: FunctionT) -> FunctionT:
     It works on arrays its caller owns, so numba need not count who refers to them. That counting,
     an atomic operation for each array of each tuple at each call, was 60 % of the beam search.
     """
-    options = SETTINGS | {"_nrt": False}
-    return cast(FunctionT, numba.njit(**options)(function))
+    return _compile(function, _nrt=False)
 
 
 def inner(function: FunctionT) -> FunctionT:
     """As `kernel`, for a function that only compiled functions call: less to compile."""
-    options = SETTINGS | {"_nrt": False, "no_cpython_wrapper": True}
-    return cast(FunctionT, numba.njit(**options)(function))
+    return _compile(function, _nrt=False, no_cpython_wrapper=True)
 
 
 def part(function: FunctionT) -> FunctionT:
     """As `compiled`, for a function that only compiled functions call: less to compile."""
-    options = SETTINGS | {"no_cpython_wrapper": True}
-    return cast(FunctionT, numba.njit(**options)(function))
+    return _compile(function, no_cpython_wrapper=True)
 
 
 @inner
