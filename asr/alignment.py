@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,6 +88,7 @@ def align_tokens(log_probs: np.ndarray | Tensor, tokens: Sequence[int]) -> list[
     if isinstance(log_probs, torch.Tensor):
         log_probs = log_probs.detach().float().cpu().numpy()
     emissions = torch.from_numpy(np.array(log_probs, dtype=np.float32, order="C"))
+    tokens = _indices(tokens)
     _check(emissions, tokens)
     if not tokens:
         return []
@@ -120,11 +122,22 @@ def align_words(
         DataError: As `align_tokens`.
         MissingExtraError: As `align_tokens`.
     """
+    tokens = _indices(tokens)
     spans = align_tokens(log_probs, tokens)
     return [
         _align_word(text, spans[first:last], frame_s)
         for text, first, last in tokenizer.word_spans(tokens)
     ]
+
+
+def _indices(tokens: Sequence[int]) -> list[int]:
+    """Plain integers of a list, an array or a tensor."""
+    try:
+        return [index(token) for token in tokens]
+    except TypeError:
+        raise DataError(
+            "tokens must be integers", hint="pass what tokenizer.encode gives for the text"
+        ) from None
 
 
 def _align_word(text: str, spans: Sequence[AlignedToken], frame_s: float) -> AlignedWord:

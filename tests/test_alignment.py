@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -186,3 +187,21 @@ def test_what_cannot_be_aligned_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         align_tokens(log_probs, tokens)
+
+
+@pytest.mark.parametrize("of", [np.array, torch.tensor, tuple])
+def test_tokens_may_be_an_array_or_a_tensor(of: Callable[[list[int]], list[int]]) -> None:
+    tokenizer = build_tokenizer(TokensConfig(), ["ab"])
+    tokens = tokenizer.encode("ab")
+    log_probs = random_log_probs(1, 8, len(tokenizer.vocab))
+    assert align_tokens(log_probs, of(tokens)) == align_tokens(log_probs, tokens)
+    expected = align_words(log_probs, tokens, tokenizer, 0.04)
+    assert align_words(log_probs, of(tokens), tokenizer, 0.04) == expected
+
+
+def test_a_text_in_place_of_tokens_is_refused() -> None:
+    tokenizer = build_tokenizer(TokensConfig(), ["ab"])
+    log_probs = random_log_probs(1, 8, len(tokenizer.vocab))
+    for tokens in ("ab", [1.5]):
+        with pytest.raises(DataError, match=r"tokens must be integers; .* tokenizer\.encode"):
+            align_words(log_probs, tokens, tokenizer, 0.04)  # type: ignore[arg-type]
