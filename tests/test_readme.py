@@ -91,6 +91,23 @@ def test_own_recordings_become_a_word_error_rate(tmp_path: Path) -> None:
     assert output.count("recordings/u") == 60
 
 
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (example,) = fenced("python")
+    shutil.copy(ROOT / "data" / "digits" / "digits-00.flac", tmp_path / "spelled-name.wav")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["six", "four", "nine", "four"]
+    assert lines[4].startswith("six four nine four -")
+    assert 5 <= len(lines) <= 4 + 5
+
+
 def module_line(path: Path) -> str:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return f"* `{path.relative_to(ROOT)}`: {docstring.splitlines()[0]}"

@@ -52,7 +52,7 @@ class ReadOptions:
     max_duration_s: float = 3600.0
 
 
-def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:
+def read_audio(path: Path | str, options: ReadOptions = ReadOptions()) -> Waveform:
     """Read a file, or a range of it, as a mono waveform.
 
     Only the range is read and decoded. It is cut out at the file's own rate, then resampled.
@@ -66,6 +66,7 @@ def read_audio(path: Path, options: ReadOptions = ReadOptions()) -> Waveform:
             channel is not in it; a sample is NaN, infinite or far out of range.
         MissingExtraError: It has to be resampled, and torchaudio is not installed.
     """
+    path = Path(path)
     with open_audio(path, options.pcm) as file:
         info = describe(path, file)
         try:
