@@ -16,11 +16,11 @@ from asr.lm.bulk import (
     SENTENCE_BREAK,
     SMALL_ITEMS,
     score_words,
-    sum_sentence,
     sum_words,
 )
+from asr.lm.calls import line_setup, sum_line
 from asr.lm.ngram import NgramModel
-from asr.lm.tables import Array, advance
+from asr.lm.tables import advance
 
 LANES, IN_TURN = 0, 1 << 40
 SHAPE = Shape(3, 4, 20, (b"</s>", b"<s>", b"<unk>"), 0.4, 0.3, 0.2)
@@ -127,19 +127,15 @@ def test_a_line_of_text_scores_its_words_and_its_end(
     model, _ = model_and_reference(shape)
     end = [model.eos_id] if model.eos_id >= 0 else []
     expected = math.fsum(one_by_one(model, [*map(model.id_of, names), *end]))
-    index = model.word_index
+    setups = [
+        line_setup(model.word_index, model.start_state, model.order, model.eos_id, small_items)
+        for small_items in (LANES, IN_TURN)
+    ]
     for text in (space.join(names), space + space.join(names) + space):
-        letters: Array = np.frombuffer(text.encode(), np.uint8)
-        total = sum_sentence(
-            model.tables.ints,
-            (index.letters, index.starts, index.slots),
-            letters,
-            model.start_state,
-            model.order - 1,
-            model.eos_id,
-        )
+        total = model.text_log_prob(text)
         assert total == pytest.approx(expected, abs=1e-9)
-        assert total == model.text_log_prob(text)
+        for setup in setups:
+            assert sum_line(model.tables.ints, setup, text.encode()) == total
 
 
 @pytest.mark.parametrize("text", ["\ud800", "w1 \udcff w2", "\ud83d\ude00"])

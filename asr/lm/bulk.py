@@ -38,7 +38,6 @@ from asr.lm.tables import (
     slot_of,
     slots_place,
 )
-from asr.lm.word_index import WordIndex, encode
 
 SENTENCE_BREAK = -2
 # More lanes than the memory can serve at a time bring nothing: 16 to 128 are equally fast.
@@ -119,29 +118,6 @@ def sum_words(block: Array, start_state: int, overlap: int, words: Array) -> flo
     for log_prob in log_probs:
         total += log_prob
     return total
-
-
-@compiled
-def sum_sentence(
-    block: Array,
-    word_index: tuple[Array, Array, Array],
-    text: Array,
-    start_state: int,
-    overlap: int,
-    end_id: int,
-) -> float:
-    """The sum over the words of one line of text, (num_bytes,) uint8, and its end.
-
-    Other arguments as of `score_words` and `encode`; but the index is a plain tuple, which numba
-    accepts faster than a named one.
-    """
-    index = WordIndex(*word_index)
-    ids = np.empty((text.size + 1) // 2 + 1, np.int64)
-    num_ids = encode(index, text, end_id, SENTENCE_BREAK, ids)
-    if end_id >= 0:
-        ids[num_ids] = end_id
-        num_ids += 1
-    return sum_words(block, start_state, overlap, ids[:num_ids])
 
 
 @kernel

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.bulk import SENTENCE_BREAK, score_words, sum_sentence, sum_words
-from asr.lm.tables import Array, NgramTables, advance, advance_in, freeze_tables, is_state
+from asr.lm.bulk import SENTENCE_BREAK, score_words, sum_words
+from asr.lm.calls import advance_in, direct, line_setup, sum_line
+from asr.lm.tables import Array, NgramTables, advance, freeze_tables, is_state
 from asr.lm.word_index import WordIndex, index_words
 
 __all__ = ["SENTENCE_BREAK", "NgramModel", "NgramTables", "advance"]
@@ -18,6 +20,13 @@ __all__ = ["SENTENCE_BREAK", "NgramModel", "NgramTables", "advance"]
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
 # SRILM and some converters write it in capitals; KenLM reads both too.
 UNK_NAMES = (UNK, "<UNK>")
+
+
+class _Ids(dict[str, int]):
+    """Ids of words, of unknown ones too."""
+
+    def __missing__(self, word: str) -> int:
+        return -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +45,10 @@ class NgramModel:
     order_ends: tuple[int, ...]
     vocabulary: bytes
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies are made of: what was derived, compiled code too, is derived anew."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def words(self) -> tuple[str, ...]:
         """Words by id, including the sentence marks and `<unk>` where the model has them."""
@@ -43,11 +56,12 @@ class NgramModel:
 
     @cached_property
     def _ids(self) -> dict[str, int]:
-        return dict(zip(self.words, range(len(self.words)), strict=True))
+        return _Ids(zip(self.words, range(len(self.words)), strict=True))
 
-    def id_of(self, word: str) -> int:
-        """Id of a word; -1 where the model does not have it."""
-        return self._ids.get(word, -1)
+    @cached_property
+    def id_of(self) -> Callable[[str], int]:
+        """id_of(word): id of a word; -1 where the model does not have it."""
+        return self._ids.__getitem__
 
     @cached_property
     def bos_id(self) -> int:
@@ -80,9 +94,13 @@ class NgramModel:
         """State before the first word."""
         return self.start_state
 
-    def score(self, state: int, token: int) -> tuple[float, int]:
-        """Natural log-probability of the word with id `token`, and the state after it."""
-        return advance_in(self.tables.ints, state, token)
+    @cached_property
+    def score(self) -> Callable[[int, int], tuple[float, int]]:
+        """score(state, token): natural log-probability of a word's id, and the state after it.
+
+        A function, as calling a method that calls it would take half as long again.
+        """
+        return partial(direct(advance_in, self.tables.ints, 0, 0), self.tables.ints)
 
     def finish(self, state: int) -> float:
         """Natural log-probability of `</s>`; 0 where the model has no such word."""
@@ -122,16 +140,17 @@ class NgramModel:
 
         Words are what ASCII white space separates; a line feed is white space like others.
         """
-        # A lone surrogate, as of an undecodable file name, is part of an unknown word.
-        letters = np.frombuffer(text.replace("\n", " ").encode(errors="surrogatepass"), np.uint8)
-        index, start_state = self._plain_word_index, self.start_state
-        return sum_sentence(
-            self.tables.ints, index, letters, start_state, self.order - 1, self.eos_id
-        )
+        try:
+            letters = text.encode()
+        except UnicodeEncodeError:
+            # A lone surrogate, as of an undecodable file name, is part of an unknown word.
+            letters = text.encode(errors="surrogatepass")
+        return self._sum_line(letters)
 
     @cached_property
-    def _plain_word_index(self) -> tuple[Array, Array, Array]:
-        return self.word_index[0], self.word_index[1], self.word_index[2]
+    def _sum_line(self) -> Callable[[bytes], float]:
+        setup = line_setup(self.word_index, self.start_state, self.order, self.eos_id)
+        return partial(direct(sum_line, self.tables.ints, setup, b""), self.tables.ints, setup)
 
     def sentence_log_prob(self, words: Sequence[str]) -> float:
         """Natural log-probability of a sentence and its end."""

@@ -332,12 +332,6 @@ def advance(tables: NgramTables, state: int, word: int) -> tuple[float, int]:
     return total + log_prob_of(tables, node), state_of(tables, node)
 
 
-@compiled
-def advance_in(block: Array, state: int, word: int) -> tuple[float, int]:
-    """`advance` in the tables of a block."""
-    return advance(compiled_tables_of(block), state, word)
-
-
 def fill_links(tables: NgramTables, parents: Array, is_blank: Array) -> None:
     """Fill `link`, and `log_prob` of blank nodes, in a trie that is complete otherwise.
 

@@ -22,7 +22,7 @@ UNKNOWN = -1
 # FNV-1a of 64 bits (Fowler, Noll & Vo).
 FNV_BASIS, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 # An odd number near 2**64 / golden ratio. FNV's prime has few bits: with it for the last round too,
-# words that differ in their last letter are neighbours, and letters' names of AN4 took 8 looks each.
+# words that differ in their last letter are neighbours, and all 26 letters began at one slot.
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 HALF_BITS = np.uint64(32)
 ID_MASK = 0xFFFFFFFF
@@ -63,9 +63,12 @@ def is_space(letter: int) -> bool:
 
 @kernel
 def hash_word(text: Array, place: int) -> tuple[int, np.uint64]:
-    """The end of the word that begins at a place of a text, and its 64-bit hash."""
+    """The end of the word that begins at a place of a text, and its 64-bit hash.
+
+    The text is (num_bytes,) uint8, or `bytes`.
+    """
     mixed = FNV_BASIS
-    while place < text.size and not is_space(text[place]):
+    while place < len(text) and not is_space(text[place]):
         mixed = (mixed ^ np.uint64(text[place])) * FNV_PRIME
         place += 1
     mixed = (mixed ^ (mixed >> HALF_BITS)) * SPREAD
