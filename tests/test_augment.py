@@ -56,6 +56,7 @@ def everything(directory: Path, **changes: Any) -> AugmentConfig:
     """All stages on, each for three quarters of the utterances; `changes` replace sections."""
     sections: dict[str, Any] = {
         "speed": {"probability": 0.75},
+        "quiet": {"probability": 0.75, "max_s": 0.5},
         "reverb": {"probability": 0.75},
         "noise": {"probability": 0.75, "directory": directory},
         "gain": {"probability": 0.75, "low_db": -20, "high_db": 20},
@@ -77,7 +78,7 @@ def test_everything_is_off_by_default() -> None:
     assert torch.equal(masked, features)
 
 
-@pytest.mark.parametrize("section", ["speed", "reverb", "noise", "gain", "telephone"])
+@pytest.mark.parametrize("section", ["speed", "quiet", "reverb", "noise", "gain", "telephone"])
 def test_changes_waveform_says_whether_a_stage_is_on(section: str, noise_directory: Path) -> None:
     values: dict[str, Any] = {"probability": 0.1}
     if section == "noise":
@@ -115,7 +116,7 @@ def test_one_seed_gives_one_result(noise_directory: Path, seed: int) -> None:
 def test_seeds_differ(noise_directory: Path) -> None:
     augment = WaveformAugment(everything(noise_directory))
     results = {augment(tone(), RATE_HZ, seeded(seed)).tobytes() for seed in range(20)}
-    assert len(results) >= 19  # one in 1024 draws changes nothing
+    assert len(results) >= 19  # one in 4096 draws changes nothing
 
 
 def test_a_call_takes_the_same_from_the_generator_whatever_is_on(noise_directory: Path) -> None:
@@ -130,8 +131,9 @@ def test_a_call_takes_the_same_from_the_generator_whatever_is_on(noise_directory
 @pytest.mark.parametrize("seed", range(8))
 def test_a_stage_draws_the_same_whatever_the_others_do(noise_directory: Path, seed: int) -> None:
     off = {"probability": 0.0}
-    alone = everything(noise_directory, speed=off, reverb=off, noise=off, telephone=off)
-    with_reverb = everything(noise_directory, speed=off, noise=off, telephone=off)
+    others = {"speed": off, "quiet": off, "noise": off, "telephone": off}
+    alone = everything(noise_directory, reverb=off, **others)
+    with_reverb = everything(noise_directory, **others)
     samples = tone(peak=0.01)  # quiet, so that no peak is limited
     # Reverberation keeps the energy, so the gain can be read from the energy of both results.
     first = WaveformAugment(alone)(samples, RATE_HZ, seeded(seed))
@@ -208,6 +210,8 @@ def test_wrong_samples_are_refused(samples: Any) -> None:
         ({"speed": {"factors": [0.9, 2.5]}}, "speed.factors", "0.5 to 2"),
         ({"speed": {"factors": [0.905]}}, "speed.factors", "multiple of 0.01"),
         ({"speed": {"probability": 1.5}}, "speed.probability", "less than or equal to 1"),
+        ({"quiet": {"max_s": 61}}, "quiet.max_s", "less than or equal to 60"),
+        ({"quiet": {"high_db": 20}}, "quiet.high_db", "at least low_db (25)"),
         ({"reverb": {"low_rt60_s": 0.6}}, "reverb.high_rt60_s", "at least low_rt60_s (0.6)"),
         ({"reverb": {"low_drr_db": 20}}, "reverb.high_drr_db", "at least low_drr_db"),
         ({"reverb": {"low_rt60_s": 0}}, "reverb.low_rt60_s", "0.01"),

@@ -50,6 +50,27 @@ class SpeedConfig(Options):
         return factors
 
 
+class QuietConfig(Options):
+    """Quiet before and after the utterance, as in a recording that began early and ended late.
+
+    White noise far below the speech. Where features are normalised over the utterance, quiet that
+    training never had moves those of every other frame.
+
+    Attributes:
+        probability: Share of utterances that get it.
+        max_s: Greatest duration on each side; the two are drawn separately, uniformly from 0.
+        low_db: Least ratio of the utterance's mean energy to that of the quiet.
+        high_db: Greatest such ratio; drawn uniformly between the two.
+    """
+
+    probability: float = Field(default=0.0, ge=0, le=1)
+    max_s: float = Field(default=3.0, ge=0, le=60)
+    low_db: float = Field(default=25.0, ge=0, le=120)
+    high_db: float = Field(default=60.0, ge=0, le=120)
+
+    _check_range = field_validator("high_db")(_at_least_low)
+
+
 class ReverbConfig(Options):
     """Reverberation of a synthetic room: the direct sound, then exponentially decaying noise.
 
@@ -187,6 +208,7 @@ class AugmentConfig(Options):
     """All augmentations; they are applied in the order of the fields."""
 
     speed: SpeedConfig = SpeedConfig()
+    quiet: QuietConfig = QuietConfig()
     reverb: ReverbConfig = ReverbConfig()
     noise: NoiseConfig = NoiseConfig()
     gain: GainConfig = GainConfig()
@@ -197,7 +219,7 @@ class AugmentConfig(Options):
     @property
     def changes_waveform(self) -> bool:
         """Whether any augmentation of the waveform is on."""
-        stages = (self.speed, self.reverb, self.noise, self.gain, self.telephone)
+        stages = (self.speed, self.quiet, self.reverb, self.noise, self.gain, self.telephone)
         return any(stage.probability > 0 for stage in stages)
 
     @property

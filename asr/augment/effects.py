@@ -127,6 +127,23 @@ def mix_noise(samples: Tensor, noise: Tensor, snr_db: float) -> Tensor:
     return samples + noise * scale
 
 
+def surround(samples: Tensor, noise: Tensor, num_before: int, ratio_db: float) -> Tensor:
+    """Put faint noise before and after.
+
+    Args:
+        samples: (num_samples,) float32.
+        noise: (num_around,) float32 white noise of power 1.
+        num_before: Its samples that come before; the others come after.
+        ratio_db: Mean power of `samples` over that of the noise around them.
+
+    Returns:
+        (num_around + num_samples,) float32.
+    """
+    power = energy(samples) / max(1, len(samples))
+    quiet = noise * (math.sqrt(power) * _amplitude(-ratio_db))
+    return torch.cat([quiet[:num_before], samples, quiet[num_before:]])
+
+
 def room_response(tail: Tensor, rt60_samples: float, drr_db: float) -> Tensor:
     """Impulse response of a simple room: 1 at time 0, then noise that decays exponentially.
 

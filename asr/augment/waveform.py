@@ -18,10 +18,10 @@ SamplesT = TypeVar("SamplesT", np.ndarray, Tensor)
 
 
 class WaveformAugment:
-    """Speed, reverberation, noise, gain, telephone, in this order, each with its own probability.
+    """Speed, quiet around, reverberation, noise, gain, telephone: each with its own probability.
 
-    A call takes five seeds from the generator, one for each stage in this order, whatever is on;
-    a stage draws whether it applies first, then its parameters, all from its own seed. So a
+    They come in this order. A call takes six seeds from the generator, one for each stage, whatever
+    is on; a stage draws whether it applies first, then its parameters, all from its own seed. So a
     change of one stage's settings never changes what another one draws, and raising a probability
     keeps the parameters of the utterances that had the stage before. (A stage still works on what
     those before it made.)
@@ -61,8 +61,8 @@ class WaveformAugment:
             generator: Source of every draw, on the CPU.
 
         Returns:
-            (num_new_samples,) float32 of the same kind; the length changes by speed alone, see
-            `SpeedConfig`.
+            (num_new_samples,) float32 of the same kind; the length changes by speed and quiet, see
+            `SpeedConfig` and `QuietConfig`.
 
         Raises:
             DataError: `samples` has another shape or type, or a noise file cannot be read.
@@ -72,9 +72,11 @@ class WaveformAugment:
                 "samples must be (num_samples,) float32, "
                 f"got shape {tuple(samples.shape)} {samples.dtype}"
             )
-        for_speed, for_reverb, for_noise, for_gain, for_line = draw_generators(generator, 5)
+        seeded = draw_generators(generator, 6)
+        for_speed, for_reverb, for_noise, for_gain, for_line, for_quiet = seeded
         original = samples if isinstance(samples, Tensor) else _as_tensor(samples)
         changed = self._change_speed(original, for_speed)
+        changed = self._surround(changed, sample_rate_hz, for_quiet)
         changed = self._reverberate(changed, sample_rate_hz, for_reverb)
         changed = self._add_noise(changed, sample_rate_hz, for_noise)
         changed = self._change_gain(changed, for_gain)
@@ -90,6 +92,17 @@ class WaveformAugment:
         factors = self.config.speed.factors
         index = int(torch.randint(len(factors), (), generator=generator))
         return effects.change_speed(samples, factors[index])
+
+    def _surround(self, samples: Tensor, sample_rate_hz: int, generator: torch.Generator) -> Tensor:
+        config = self.config.quiet
+        if not _happens(config.probability, generator):
+            return samples
+        before, after = (
+            int(draw_uniform(generator, 0, config.max_s) * sample_rate_hz) for _ in range(2)
+        )
+        ratio_db = draw_uniform(generator, config.low_db, config.high_db)
+        noise = torch.randn(before + after, generator=generator)
+        return effects.surround(samples, noise, before, ratio_db)
 
     def _reverberate(
         self, samples: Tensor, sample_rate_hz: int, generator: torch.Generator
