@@ -7,13 +7,13 @@ query of a small model takes 0.05. The types here never change, so `direct` has 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numba
 import numpy as np
 
 from asr.lm.bulk import SMALL_ITEMS, sum_words
-from asr.lm.compiled import SETTINGS, FunctionT, compiled, kernel, prefetch
+from asr.lm.compiled import called, compiled, kernel, prefetch
 from asr.lm.tables import (
     UNK_ID,
     Array,
@@ -32,14 +32,6 @@ from asr.lm.word_index import WordIndex, find_word, hash_word, is_space
 # Items of a setup before the word index.
 START_STATE, ORDER, END_ID, SMALL, NUM_STARTS, NUM_SLOTS, SETUP_HEADER = range(7)
 LETTERS_PER_ITEM = 8
-
-
-def called(function: FunctionT) -> FunctionT:
-    """As `kernel`, for a function that is over before another thread could use the GIL.
-
-    Only Python calls it, and it calls kernels only.
-    """
-    return cast(FunctionT, numba.njit(**SETTINGS | {"nogil": False, "_nrt": False})(function))
 
 
 def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any]:

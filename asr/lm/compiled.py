@@ -43,7 +43,7 @@ def _compile(function: FunctionT, **options: Any) -> FunctionT:
     as well, and so, after an update that changed only theirs, the old code would go on, and where
     tuples had other fields then, destroy memory.
     """
-    dispatcher = numba.njit(**SETTINGS, **options)(function)
+    dispatcher = numba.njit(**SETTINGS | options)(function)
     if dispatcher is not function:  # as it is with NUMBA_DISABLE_JIT
         dispatcher._cache._cache_file._source_stamp = SOURCES
     return cast(FunctionT, dispatcher)
@@ -66,6 +66,14 @@ def kernel(function: FunctionT) -> FunctionT:
 def inner(function: FunctionT) -> FunctionT:
     """As `kernel`, for a function that only compiled functions call: less to compile."""
     return _compile(function, _nrt=False, no_cpython_wrapper=True)
+
+
+def called(function: FunctionT) -> FunctionT:
+    """As `kernel`, for a function that is over before another thread could use the GIL.
+
+    Only Python calls it, and it calls kernels only.
+    """
+    return _compile(function, nogil=False, _nrt=False)
 
 
 def part(function: FunctionT) -> FunctionT:
