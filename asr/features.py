@@ -31,6 +31,13 @@ _MIN_STD = 1e-3
 # How far above the floor a log energy may lie and still be the floor: rounding of the logarithm.
 _FLOOR_SLACK = 1e-4
 
+# What is quiet before and after an utterance: 20 dB below its loudest mels. The loudest fifth of a
+# second is left out, as a click is not speech, and half a second around what is not quiet counts,
+# so that weak consonants do, and recordings of usual length are normalised as a whole.
+_QUIET = 2 * math.log(10)
+_LOUDEST_S = 0.2
+_MARGIN_S = 0.5
+
 IntOrTensor = TypeVar("IntOrTensor", int, Tensor)
 
 
@@ -51,9 +58,10 @@ class LogMelConfig(Options):
         floor: Energies below it are raised to it before the logarithm. The default is about what
             the rounding noise of 16-bit samples leaves in one filter.
         normalization: Per mel, to mean 0 and standard deviation 1: over the `utterance`, with the
-            statistics of a corpus (`global`, see `LogMel.set_statistics`), or `none`. Frames of an
-            utterance at the floor in every mel (digital silence: a closed noise gate, a muted
-            microphone) do not count, however many they are, and end up far below 0.
+            statistics of a corpus (`global`, see `LogMel.set_statistics`), or `none`. What does not
+            count in an utterance, however long it is, and ends up far below 0: frames at the floor
+            in every mel (digital silence: a closed noise gate, a muted microphone), and quiet that
+            lies more than half a second before its first sound or after its last.
         scaling: After normalisation, map the least and greatest value of each utterance (one pair
             for all mels) to [-1, 1] (`symmetric`) or [0, 1] (`unit`); a constant utterance maps to
             the low end.
@@ -237,7 +245,10 @@ class LogMel(nn.Module):
         features, num_frames = self.log_energies(samples, lengths, generator)
         valid = _valid_frames(features, num_frames)
         if self.config.normalization == "utterance":
-            _normalize_utterances_(features, valid, math.log(self.config.floor))
+            heard = _heard_frames(
+                features, valid, math.log(self.config.floor), self.config.frame_rate_hz
+            )
+            _normalize_utterances_(features, valid, heard)
         elif self.config.normalization == "global":
             if not bool(self.std.all()):
                 raise ConfigError(
@@ -418,12 +429,29 @@ def _valid_frames(features: Tensor, num_frames: Tensor) -> Tensor:
     return (positions < num_frames[:, None])[:, :, None]
 
 
-def _normalize_utterances_(features: Tensor, valid: Tensor, lowest: float) -> None:
+def _heard_frames(features: Tensor, valid: Tensor, lowest: float, frame_rate_hz: float) -> Tensor:
+    """(batch, max_frames, 1) bool, the frames of an utterance that count for its statistics.
+
+    Neither those at `lowest` in every mel do, nor quiet well before the first sound or after the
+    last.
+    """
+    levels = features.amax(dim=2, keepdim=True).masked_fill_(~valid, lowest)
+    heard = levels > lowest + _FLOOR_SLACK
+    num_loudest = min(math.ceil(_LOUDEST_S * frame_rate_hz), levels.shape[1])
+    loudest = levels.topk(num_loudest, dim=1).values[:, -1:]
+    sounds = heard & (levels > loudest - _QUIET)
+    positions = torch.arange(levels.shape[1], device=levels.device)[:, None]
+    first = torch.where(sounds, positions, levels.shape[1]).amin(dim=1, keepdim=True)
+    last = torch.where(sounds, positions, -1).amax(dim=1, keepdim=True)
+    margin = math.ceil(_MARGIN_S * frame_rate_hz)
+    return heard & (positions >= first - margin) & (positions <= last + margin)
+
+
+def _normalize_utterances_(features: Tensor, valid: Tensor, heard: Tensor) -> None:
     """Mean 0 and standard deviation 1 per utterance and mel, in place; padded frames stay 0.
 
-    Frames at `lowest` in every mel do not count; without any other, nothing is divided.
+    Only frames that are `heard` count; without any, nothing is divided.
     """
-    heard = valid & (features.amax(dim=2, keepdim=True) > lowest + _FLOOR_SLACK)
     counts = heard.sum(dim=1, keepdim=True)
     means = (features * heard).sum(dim=1, keepdim=True) / counts.clamp(min=1)
     features.sub_(means).masked_fill_(~valid, 0.0)

@@ -261,6 +261,50 @@ def test_digital_silence_around_an_utterance_does_not_count(num_silent: int) -> 
     assert features[1, :count][~heard].max() < -3
 
 
+def normalized(plain: Tensor, counted: slice) -> Tensor:
+    """Features normalised by a range of their frames."""
+    inner = plain[counted]
+    return (plain - inner.mean(dim=0)) / inner.std(dim=0, correction=0)
+
+
+def noise(duration_s: float, peak: float) -> np.ndarray:
+    samples = np.random.default_rng(1).uniform(-peak, peak, round(16000 * duration_s))
+    return samples.astype(np.float32)
+
+
+@pytest.mark.parametrize("peak", [1e-4, 7e-4])
+@pytest.mark.parametrize("quiet_s", [0.4, 2.0, 20.0])
+def test_quiet_far_from_the_utterance_does_not_count(peak: float, quiet_s: float) -> None:
+    """Half a second of it does."""
+    samples = np.concatenate([noise(quiet_s, peak), voice(16000), noise(quiet_s, peak)])
+    (plain,), _ = run(front_end(normalization="none"), samples)
+    # The first window of 25 ms that the voice fills, and the last.
+    first, last = round(100 * quiet_s), round(100 * quiet_s) + 97
+    assert (plain.amax(dim=1)[: first - 3] < plain.amax(dim=1)[first : last + 1].median() - 6).all()
+    found = []
+    for begin in range(max(0, first - 53), max(0, first - 50) + 1):
+        for end in range(last + 50, last + 54):
+            found.append(normalized(plain, slice(begin, end + 1)))
+    features, (_, count) = run(front_end(), np.zeros(2 * len(samples), "f4"), samples)
+    errors = [(features[1, :count] - one).abs().max() for one in found]
+    assert min(errors) < 1e-3
+
+
+def test_quiet_inside_an_utterance_counts() -> None:
+    samples = np.concatenate([voice(16000), noise(3.0, 1e-4), voice(16000, seed=1)])
+    (plain,), _ = run(front_end(normalization="none"), samples)
+    (features,), _ = run(front_end(), samples)
+    torch.testing.assert_close(features, normalized(plain, slice(None)), atol=1e-3, rtol=1e-4)
+
+
+def test_a_click_is_not_what_the_rest_is_quiet_beside() -> None:
+    """A tenth of a second, 60 dB louder than the voice two seconds later."""
+    samples = np.concatenate([noise(0.1, 1.0), noise(2.0, 1e-5), voice(16000) * 1e-3])
+    (plain,), _ = run(front_end(normalization="none"), samples)
+    (features,), _ = run(front_end(), samples)
+    torch.testing.assert_close(features, normalized(plain, slice(None)), atol=1e-3, rtol=1e-4)
+
+
 def test_global_normalization_applies_the_statistics() -> None:
     plain, _ = run(front_end(**SMALL, normalization="none"), voice(500, 1000))
     module = front_end(**SMALL, normalization="global")
