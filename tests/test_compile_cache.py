@@ -19,6 +19,7 @@ from asr.lm.compiled import compiled, lower_bound
 def place_of(values, value):
     return lower_bound(values, 0, values.size, value)
 """
+IMPORT = "from asr.lm.compiled import"
 CALL = """
 import numpy as np
 from asr.lm.calling import place_of
@@ -59,5 +60,11 @@ def test_machine_code_is_made_anew_when_a_function_that_it_calls_has_changed(
 
 def test_packages_with_compiled_functions_are_known() -> None:
     root = Path(asr.__file__).parent
-    users = [path for path in root.rglob("*.py") if "asr.lm.compiled import" in path.read_text()]
+    users = [path for path in root.rglob("*.py") if IMPORT in path.read_text("utf-8")]
     assert {path.parent.relative_to(root).as_posix() for path in users} == set(PACKAGES)
+
+
+def test_nothing_is_compiled_without_the_stamp_of_all_sources() -> None:
+    root = Path(asr.__file__).parent
+    users = [path for path in root.rglob("*.py") if "njit" in path.read_text(encoding="utf-8")]
+    assert users == [root / "lm" / "compiled.py"]

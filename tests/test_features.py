@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
+from front_end import MEAN, SMALL, STD, front_end, run, voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -21,35 +22,9 @@ import asr.features
 from asr.audio import read_audio
 from asr.config import parse_options
 from asr.errors import ConfigError, DataError
-from asr.features import LogMel, LogMelConfig, estimate_statistics, mel_filters
+from asr.features import LogMel, LogMelConfig, mel_filters
 
 PLAIN = {"normalization": "none", "preemphasis": 0.0, "floor": 1e-10}
-SMALL = {"sample_rate_hz": 1000, "window_ms": 32, "hop_ms": 10, "num_mels": 6, "low_hz": 0}
-MEAN, STD = torch.linspace(-9, -5, 6), torch.linspace(1, 3, 6)
-
-
-def voice(num_samples: int, sample_rate_hz: int = 16000, seed: int = 0) -> np.ndarray:
-    """Something like speech: gliding harmonics, a slow envelope, some noise; peak below 1."""
-    rng = np.random.default_rng(seed)
-    time_s = np.arange(num_samples) / sample_rate_hz
-    phase = 2 * np.pi * (120 * time_s + 15 * time_s**2)
-    harmonics = sum(np.sin(k * phase) / k for k in range(1, 20))
-    envelope = 0.55 + 0.45 * np.sin(2 * np.pi * 3 * time_s)
-    noise = rng.standard_normal(num_samples)
-    return (0.15 * envelope * harmonics + 0.02 * noise).astype(np.float32)
-
-
-def run(front_end: LogMel, *waveforms: np.ndarray, padding: float = 0.0) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(samples) for samples in waveforms])
-    batch = torch.full((len(waveforms), int(lengths.max())), padding)
-    for row, samples in zip(batch, waveforms, strict=True):
-        row[: len(samples)] = torch.from_numpy(samples)
-    features, num_frames = front_end(batch, lengths)
-    return features, num_frames
-
-
-def front_end(**options: object) -> LogMel:
-    return LogMel(LogMelConfig.model_validate(options)).eval()
 
 
 def reference(samples: np.ndarray, config: LogMelConfig) -> np.ndarray:
@@ -232,167 +207,6 @@ def test_chunking_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(asr.features, "_CPU_CHUNK_FRAMES", chunk_frames)
         chunked, _ = run(module, *samples)
         torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=0)
-
-
-def test_utterance_normalization_gives_mean_0_and_deviation_1() -> None:
-    features, (_, count) = run(front_end(), voice(32000), voice(20000, seed=1) * 0.01)
-    short = features[1, :count]
-    torch.testing.assert_close(short.mean(dim=0), torch.zeros(80), atol=1e-4, rtol=0)
-    torch.testing.assert_close(short.std(dim=0, correction=0), torch.ones(80), atol=1e-4, rtol=0)
-
-
-def test_digital_silence_alone_is_the_floor() -> None:
-    """Not the mean, 0, where a model knows sounds: a muted recording must not become words."""
-    features, _ = run(front_end(), np.zeros(4000, np.float32))
-    torch.testing.assert_close(features, torch.full_like(features, math.log(1e-8)))
-
-
-@pytest.mark.parametrize("num_silent", [1600, 160000])
-def test_digital_silence_around_an_utterance_does_not_count(num_silent: int) -> None:
-    silence = np.zeros(num_silent, np.float32)
-    samples = np.concatenate([silence, voice(16000), silence])
-    (plain,), _ = run(front_end(normalization="none"), samples)
-    heard = (plain > math.log(1e-8) + 1e-3).any(dim=1)
-    assert 98 <= heard.sum() <= 102
-    features, (_, count) = run(front_end(), np.zeros(2 * len(samples), "f4"), samples)
-    inner = plain[heard]
-    expected = (plain - inner.mean(dim=0)) / inner.std(dim=0, correction=0)
-    torch.testing.assert_close(features[1, :count], expected, atol=1e-3, rtol=1e-4)
-    assert features[1, :count][~heard].max() < -3
-
-
-def normalized(plain: Tensor, counted: slice) -> Tensor:
-    """Features normalised by a range of their frames."""
-    inner = plain[counted]
-    return (plain - inner.mean(dim=0)) / inner.std(dim=0, correction=0)
-
-
-def noise(duration_s: float, peak: float) -> np.ndarray:
-    samples = np.random.default_rng(1).uniform(-peak, peak, round(16000 * duration_s))
-    return samples.astype(np.float32)
-
-
-@pytest.mark.parametrize("peak", [1e-4, 7e-4])
-@pytest.mark.parametrize("quiet_s", [0.4, 2.0, 20.0])
-def test_quiet_far_from_the_utterance_does_not_count(peak: float, quiet_s: float) -> None:
-    """Half a second of it does."""
-    samples = np.concatenate([noise(quiet_s, peak), voice(16000), noise(quiet_s, peak)])
-    (plain,), _ = run(front_end(normalization="none"), samples)
-    # The first window of 25 ms that the voice fills, and the last.
-    first, last = round(100 * quiet_s), round(100 * quiet_s) + 97
-    assert (plain.amax(dim=1)[: first - 3] < plain.amax(dim=1)[first : last + 1].median() - 6).all()
-    found = []
-    for begin in range(max(0, first - 53), max(0, first - 50) + 1):
-        for end in range(last + 50, last + 54):
-            found.append(normalized(plain, slice(begin, end + 1)))
-    features, (_, count) = run(front_end(), np.zeros(2 * len(samples), "f4"), samples)
-    errors = [(features[1, :count] - one).abs().max() for one in found]
-    assert min(errors) < 1e-3
-
-
-def test_quiet_inside_an_utterance_counts() -> None:
-    samples = np.concatenate([voice(16000), noise(3.0, 1e-4), voice(16000, seed=1)])
-    (plain,), _ = run(front_end(normalization="none"), samples)
-    (features,), _ = run(front_end(), samples)
-    torch.testing.assert_close(features, normalized(plain, slice(None)), atol=1e-3, rtol=1e-4)
-
-
-def test_a_click_is_not_what_the_rest_is_quiet_beside() -> None:
-    """A tenth of a second, 60 dB louder than the voice two seconds later."""
-    samples = np.concatenate([noise(0.1, 1.0), noise(2.0, 1e-5), voice(16000) * 1e-3])
-    (plain,), _ = run(front_end(normalization="none"), samples)
-    (features,), _ = run(front_end(), samples)
-    torch.testing.assert_close(features, normalized(plain, slice(None)), atol=1e-3, rtol=1e-4)
-
-
-def test_global_normalization_applies_the_statistics() -> None:
-    plain, _ = run(front_end(**SMALL, normalization="none"), voice(500, 1000))
-    module = front_end(**SMALL, normalization="global")
-    module.set_statistics(MEAN, STD)
-    features, _ = run(module, voice(500, 1000))
-    torch.testing.assert_close(features, (plain - MEAN) / STD)
-
-
-def test_statistics_travel_in_the_state() -> None:
-    module = front_end(**SMALL, normalization="global")
-    module.set_statistics(MEAN, STD)
-    assert set(module.state_dict()) == {"mean", "std"}
-    other = front_end(**SMALL, normalization="global")
-    with pytest.raises(ConfigError, match="statistics are not set"):
-        run(other, voice(500, 1000))
-    other.load_state_dict(module.state_dict())
-    assert torch.equal(run(other, voice(500, 1000))[0], run(module, voice(500, 1000))[0])
-
-
-@pytest.mark.parametrize(
-    ("mean", "std"),
-    [
-        (torch.zeros(5), torch.ones(6)),
-        (torch.zeros(6), torch.ones(1, 6)),
-        (torch.full((6,), math.nan), torch.ones(6)),
-        (torch.zeros(6), torch.tensor([1.0, 1, 1, 0, 1, 1])),
-        (torch.zeros(6), -torch.ones(6)),
-    ],
-)
-def test_statistics_that_do_not_fit_are_refused(mean: Tensor, std: Tensor) -> None:
-    with pytest.raises(DataError, match="feature statistics"):
-        front_end(**SMALL).set_statistics(mean, std)
-
-
-@settings(max_examples=30)
-@given(
-    st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(any),
-    st.sampled_from([0.0, 1e4, -1e6]),
-)
-def test_statistics_equal_those_of_all_frames_at_once(counts: list[int], offset: float) -> None:
-    rng = np.random.default_rng(sum(counts))
-    parts = [rng.standard_normal((n, 3)) * [0.5, 1, 4] + offset for n in counts]
-    mean, std = estimate_statistics(torch.from_numpy(part) for part in parts)
-    everything = np.concatenate(parts)
-    np.testing.assert_allclose(mean, everything.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(std, np.maximum(everything.std(axis=0), 1e-3), rtol=1e-5)
-    assert mean.dtype == std.dtype == torch.float32
-
-
-def test_statistics_make_a_corpus_mean_0_and_deviation_1() -> None:
-    corpus = [voice(9000, seed=seed) * 0.3**seed for seed in range(4)]
-    module = front_end(normalization="global")
-    energies = (
-        module.log_energies(torch.from_numpy(x)[None], torch.tensor([9000]))[0][0] for x in corpus
-    )
-    module.set_statistics(*estimate_statistics(energies))
-    frames = torch.cat([run(module, samples)[0][0] for samples in corpus])
-    torch.testing.assert_close(frames.mean(dim=0), torch.zeros(80), atol=1e-3, rtol=0)
-    torch.testing.assert_close(frames.std(dim=0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
-
-
-def test_statistics_of_nothing_or_of_nan_are_refused() -> None:
-    with pytest.raises(DataError, match="no frame"):
-        estimate_statistics([torch.zeros(0, 4)])
-    with pytest.raises(DataError, match="finite"):
-        estimate_statistics([torch.full((2, 4), math.nan)])
-
-
-@pytest.mark.parametrize(("scaling", "low"), [("unit", 0.0), ("symmetric", -1.0)])
-@pytest.mark.parametrize("normalization", ["none", "utterance"])
-def test_scaling_fills_its_range_in_every_utterance(
-    scaling: str, low: float, normalization: str
-) -> None:
-    module = front_end(scaling=scaling, normalization=normalization)
-    plain = front_end(normalization=normalization)
-    waveforms = voice(16000), voice(8000, seed=1) * 0.01
-    features, num_frames = run(module, *waveforms)
-    unscaled, _ = run(plain, *waveforms)
-    for row, count in enumerate(num_frames.tolist()):
-        valid, before = features[row, :count], unscaled[row, :count]
-        assert abs(valid.min() - low) < 1e-6 and abs(valid.max() - 1) < 1e-6
-        unit = (before - before.min()) / (before.max() - before.min())
-        torch.testing.assert_close(valid, low + (1 - low) * unit, atol=1e-5, rtol=0)
-
-
-def test_scaling_of_a_constant_utterance_is_its_low_end() -> None:
-    features, _ = run(front_end(scaling="symmetric", normalization="none"), np.zeros(800, "f4"))
-    assert torch.equal(features, torch.full_like(features, -1.0))
 
 
 def test_dither_is_drawn_from_the_generator_in_training_only() -> None:
