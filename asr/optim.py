@@ -38,6 +38,11 @@ class OptimConfig(Options):
     consistency_start: float = Field(default=0.0, ge=0, lt=1)
     """Part of all steps before the first with two views. Views that must agree from the beginning
     agree on the blank first, and some runs are slow to leave it."""
+    mmi: float = Field(default=0.0, ge=0, le=1)
+    """Share of the loss that asks for the transcript among all others, weighed by a trigram of the
+    training transcripts' tokens (`asr.training.denominator`; up to 128 tokens). To fine-tune with:
+    decoding with a language model gains, greedy decoding loses, so weights are chosen by the loss
+    instead of word errors."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)
     clip_norm: float = Field(default=5.0, gt=0)

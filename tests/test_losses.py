@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,16 @@ def test_two_views_begin_at_their_share_of_the_steps(tones: dict[str, Any], tmp_
     assert torch.equal(plain, never)
     assert not torch.equal(plain, half)
     assert not torch.equal(half, always)
+
+
+def test_training_for_mutual_information_learns(tones: dict[str, Any], tmp_path: Path) -> None:
+    """From the weights of CTC it goes on, and takes the weights with the least loss."""
+    train(config_of(tones), tmp_path / "ctc")
+    training = {**tones["training"], "start_from": tmp_path / "ctc" / "model.safetensors"}
+    optim = {**tones["optim"], "mmi": 0.8}
+    assert wer_after({**tones, "optim": optim, "training": training}, tmp_path / "mmi") < 0.2
+    lines = (tmp_path / "mmi" / "metrics.jsonl").read_text().splitlines()
+    losses = [values["dev_loss"] for values in map(json.loads, lines) if "dev_loss" in values]
+    kept = sorted((tmp_path / "mmi" / "weights").glob("epoch-*.safetensors"))
+    numbers = [int(path.stem.removeprefix("epoch-")) for path in kept]
+    assert losses.index(min(losses)) + 1 in numbers

@@ -27,7 +27,7 @@ from asr.training.diagnosis import (
     require_finite_losses,
 )
 from asr.training.interrupts import StopRequest, stop_requests
-from asr.training.losses import consistency_losses, ctc_losses
+from asr.training.losses import consistency_losses
 from asr.training.meter import Meter, StepResult
 from asr.training.reporting import Reporter
 from asr.training.state import STATE_FILE, Learner, Position, Validation, save_state
@@ -61,7 +61,7 @@ class Trainer:
         self._learner = learner
         self._fingerprint = fingerprint
         self._data = training_set
-        self._validator = validator
+        self._validator = validator  # its objective is minimised
         self._run_dir = run_dir
         self._device = next(learner.model.parameters()).device
         self._warp = FrequencyWarp(
@@ -151,7 +151,7 @@ class Trainer:
         # function of its number.
         torch.manual_seed(seeded(self._config.training.seed, step, 1).initial_seed())
         emissions, batch = self._forward(batch.to(self._device), step)
-        losses = ctc_losses(emissions, batch)
+        losses = self._validator.objective.losses(emissions, batch)
         require_finite_losses(losses, batch.ids, step)
         num_tokens = batch.target_lengths.sum().clamp(min=1)
         loss = losses.sum() / num_tokens
@@ -232,14 +232,14 @@ class Trainer:
         learner = self._learner
         with averaged_weights(learner):
             validation, samples = self._validator.validate(position.epoch)
-            best = sorted((*position.best, validation), key=lambda one: one.rank)
+            best = sorted((*position.best, validation), key=self._rank)
             kept = best[: max(self._config.training.keep_best, self._config.optim.average_best)]
             if validation in kept:
                 path = weights_path(self._run_dir, validation.epoch)
                 save_tensors(path, WEIGHTS_KIND, learner.model.state_dict(), {})
         improved = best[0] is validation
         if self._config.optim.schedule == "plateau":
-            learner.plateau.update(validation.wer)
+            learner.plateau.update(self._rank(validation)[0])
         values = {
             "epoch": position.epoch,
             "time_s": round(position.elapsed_s, 3),
@@ -257,6 +257,12 @@ class Trainer:
         )
         since_best = 0 if improved else position.since_best + 1
         return replace(position, best=tuple(kept), since_best=since_best)
+
+    def _rank(self, validation: Validation) -> tuple[float, float]:
+        """Smaller is better: word errors, then loss; the other way round with `optim.mmi`, since
+        greedy decoding does without what the transcripts were weighed with."""
+        rank = (validation.wer, validation.loss)
+        return rank[::-1] if self._config.optim.mmi > 0 else rank
 
     def _save(self, position: Position) -> None:
         config = self._config.model_dump(mode="json")
@@ -287,7 +293,7 @@ class Trainer:
                 f"mean of the {num_averaged} best: dev WER {100 * averaged.wer:.2f} %, "
                 f"best alone {100 * chosen.wer:.2f} %"
             )
-            if averaged.rank <= chosen.rank:
+            if self._rank(averaged) <= self._rank(chosen):
                 return averaged
             self._learner.model.load_state_dict(states[0])
         return chosen

@@ -1,4 +1,4 @@
-"""What training minimises: the CTC loss, and how far two masked views of an utterance disagree."""
+"""What training minimises: CTC's loss, that of mutual information, and two views' disagreement."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from asr.batching import Batch
 from asr.model import Emissions
+from asr.training.denominator import TokenTrigram, log_partition
 
 
 def ctc_losses(emissions: Emissions, batch: Batch) -> Tensor:
@@ -29,6 +30,34 @@ def ctc_losses(emissions: Emissions, batch: Batch) -> Tensor:
         reduction="none",
         zero_infinity=False,
     )
+
+
+class Objective:
+    """The loss of utterances, in training and in validation alike.
+
+    Args:
+        mmi: Share of the loss that asks for the transcript among all others, in [0, 1].
+        trigram: Of the training transcripts, on the device of the model; None for CTC alone.
+    """
+
+    def __init__(self, mmi: float = 0.0, trigram: TokenTrigram | None = None) -> None:
+        self._mmi, self._trigram = mmi, trigram
+
+    def losses(self, emissions: Emissions, batch: Batch) -> Tensor:
+        """Loss of each utterance.
+
+        Args:
+            emissions: log_probs (batch, max_frames, vocab_size), natural log.
+            batch: Targets without blanks.
+
+        Returns:
+            (batch,) nats: CTC's, plus `mmi` times what the others weigh against the transcript.
+        """
+        losses = ctc_losses(emissions, batch)
+        if self._trigram is None:
+            return losses
+        every = log_partition(emissions.log_probs, emissions.lengths, self._trigram)
+        return losses + self._mmi * (every - self._trigram.log_probs(batch))
 
 
 def consistency_losses(emissions: Emissions) -> Tensor:

@@ -27,6 +27,7 @@ from asr.recognizer import ModelParts, choose_device, save_model
 from asr.threads import cpu_threads
 from asr.training.data import (
     Corpus,
+    TrainingSet,
     fingerprint,
     fit_tokenizer,
     load_corpus,
@@ -35,7 +36,9 @@ from asr.training.data import (
     plain_batches,
     require_usable,
 )
+from asr.training.denominator import fit_trigram
 from asr.training.loop import Trainer
+from asr.training.losses import Objective
 from asr.training.reporting import Reporter
 from asr.training.state import STATE_FILE, Learner, Position, Validation, restore_state
 from asr.training.validation import Validator
@@ -108,9 +111,19 @@ class _Run:
         self._training_set = make_training_set(
             corpus.train, train_audio, config, self.tokenizer, models
         )
-        self._validator = Validator(config, corpus.dev, dev_audio, self.tokenizer, models)
+        objective = self._objective(self._training_set)
+        self._validator = Validator(
+            config, corpus.dev, dev_audio, self.tokenizer, models, objective
+        )
         self._corpus = corpus
         self._train_audio = train_audio
+
+    def _objective(self, training_set: TrainingSet) -> Objective:
+        mmi = self._config.optim.mmi
+        if mmi == 0:
+            return Objective()
+        trigram = fit_trigram(training_set.dataset.targets, len(self.tokenizer.vocab))
+        return Objective(mmi, trigram.to(self._device))
 
     def train(self) -> TrainingResult:
         config, position = self._config, Position()

@@ -30,17 +30,12 @@ class Validation:
     words: int
     """Reference words."""
     loss: float
-    """CTC loss, nats per target token."""
+    """Loss without the terms that need two views or the weights, nats per target token."""
 
     @property
     def wer(self) -> float:
         """Word errors over reference words; errors alone when there are no words."""
         return self.errors / max(1, self.words)
-
-    @property
-    def rank(self) -> tuple[int, float]:
-        """Smaller is better: word errors, then loss."""
-        return (self.errors, self.loss)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from asr.tensor_decoding import TensorBeamDecoder
 from asr.text import normalize
 from asr.tokens import Tokenizer
 from asr.training.data import encode_all, plain_batches
-from asr.training.losses import ctc_losses
+from asr.training.losses import Objective
 from asr.training.state import Validation
 
 NUM_SAMPLES_SHOWN = 8
@@ -45,6 +45,7 @@ class Validator:
         audio: Its waveforms, in the same order.
         tokenizer: The vocabulary.
         models: Front end and acoustic model, as they are being trained.
+        objective: What they are trained for.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Validator:
         audio: AudioCache | AudioFiles,
         tokenizer: Tokenizer,
         models: tuple[LogMel, AcousticModel],
+        objective: Objective,
     ) -> None:
         self._config = config
+        self.objective = objective
         self._utterances = utterances
         self._audio = audio
         self._targets = encode_all(utterances, config, tokenizer)
@@ -76,7 +79,7 @@ class Validator:
             on_device = batch.to(device)
             features, lengths = self._front_end(on_device.samples, on_device.sample_lengths)
             emissions = self._model(features, lengths)
-            loss_sum += float(ctc_losses(emissions, on_device).sum())
+            loss_sum += float(self.objective.losses(emissions, on_device).sum())
             num_tokens += int(batch.target_lengths.sum())
             decoded = self._decode(emissions)
             hypotheses |= {
