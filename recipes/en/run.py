@@ -9,6 +9,6 @@ if __name__ == "__main__":
         Recipe(
             Path(__file__).parent,
             [Source("speechocean762", "speechocean762"), Source("commonvoice", "common_voice_v1")],
-            LmOptions(order=3, prose=("novels.txt.gz",), vocabulary=35_000, prune=2e-7),
+            LmOptions(order=3, prose=("novels.txt.gz",), vocabulary=35_000, prune=1e-7),
         )
     )
