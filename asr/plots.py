@@ -158,7 +158,7 @@ def _draw_loss(axes: Axes, records: Sequence[dict[str, Any]]) -> None:
     steps, values = _series(records, "dev_loss")
     if len(values):
         axes.plot(steps, values, color=DEV_COLOUR, marker="o", markersize=3, label="development")
-    axes.set_ylabel("CTC loss")
+    axes.set_ylabel("loss, nats a token")
     _log_scale(axes)
     if axes.lines:
         axes.legend(loc="upper right")

@@ -1,4 +1,4 @@
-"""The training objective: the CTC loss and the consistency of two views."""
+"""The training objective: CTC, mutual information and the consistency of two views."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_three_panels_of_a_run(tmp_path: Path, drawn: list[Figure]) -> None:
     assert legend_of(wer) == ["development", "best 25.00 % at step 200"]
     assert rate.get_lines()[0].get_ydata().tolist() == [1e-3] * 30
     assert [axes.get_ylabel() for axes in drawn[0].axes] == [
-        "CTC loss",
+        "loss, nats a token",
         "word error rate, %",
         "learning rate",
     ]

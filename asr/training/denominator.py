@@ -109,7 +109,8 @@ class _LogPartition(torch.autograd.Function):
         """Sum the paths, scaled in each frame, and keep the posteriors for `backward`."""
         paths = _Paths(log_probs, lengths.to(log_probs.device), lm)
         log_sums = paths.sum_forward()
-        ctx.save_for_backward(paths.posteriors())
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(paths.posteriors())
         return log_sums
 
     @staticmethod

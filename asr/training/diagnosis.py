@@ -11,7 +11,7 @@ from asr.errors import TrainingError
 
 
 def require_finite_losses(losses: Tensor, ids: Sequence[str], step: int) -> None:
-    """Stop when the CTC loss of any utterance is NaN or infinite.
+    """Stop when the loss of any utterance is NaN or infinite.
 
     Args:
         losses: (batch,) negative log-probabilities, nats.
