@@ -22,6 +22,7 @@ from asr.audio import ReadOptions, Waveform, read_audio, resample
 from asr.batching import BatchConfig, plan_batches
 from asr.checkpoint import MODEL_KIND, load_state, load_tensors, save_tensors
 from asr.config import parse_options
+from asr.ctc import BLANK
 from asr.decoder_setup import (
     DecoderSource,
     DecodingChoice,
@@ -44,6 +45,8 @@ COMPACT_LM_TENSOR = "lm.compact"
 """Its compact form, as `asr pack` stores it."""
 MAX_BATCH_S = 120.0
 """Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
+NOT_SAID = -30.0
+"""Natural log-probability of each token where nothing was recorded."""
 
 
 Source: TypeAlias = tuple[str, Path, ReadOptions]
@@ -175,6 +178,9 @@ class Recognizer:
     def emissions(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
         """Log-probabilities of each waveform, computed as one batch.
 
+        Where nothing was recorded, every sample zero, nothing was said: each frame is blank,
+        whatever a model that never heard such audio makes of it.
+
         Args:
             waveforms: Mono audio of any rate.
 
@@ -188,6 +194,10 @@ class Recognizer:
             return []
         emitted = self.model(*self._features(waveforms))
         log_probs = emitted.log_probs.float().cpu().numpy()
+        for row, waveform in zip(log_probs, waveforms, strict=True):
+            if not waveform.samples.any():
+                row[:] = NOT_SAID
+                row[:, BLANK] = 0.0
         return [log_probs[row, : int(length)] for row, length in enumerate(emitted.lengths)]
 
     @torch.inference_mode()

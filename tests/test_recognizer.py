@@ -16,7 +16,7 @@ from asr.checkpoint import MODEL_KIND, load_tensors, save_tensors
 from asr.errors import ConfigError, DataError, ModelFileError
 from asr.manifest import read_manifest
 from asr.model_evaluation import evaluate_model
-from asr.recognizer import Recognizer, choose_device, transcribe_each
+from asr.recognizer import NOT_SAID, Recognizer, choose_device, transcribe_each
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,17 @@ def test_of_nothing_there_is_nothing(recognizer: Recognizer) -> None:
     assert recognizer.transcribe_many([]) == []
     assert recognizer.emissions([]) == []
     assert recognizer.decode_n_best([]) == []
+
+
+def test_where_nothing_was_recorded_nothing_was_said(
+    recognizer: Recognizer, waveforms: list[Waveform]
+) -> None:
+    """Beside an utterance in the same batch, which stays as it is."""
+    silence = Waveform(np.zeros(4000, np.float32), 8000)
+    silent, spoken = recognizer.emissions([silence, waveforms[0]])
+    assert (silent[:, 0] == 0).all() and (silent[:, 1:] == NOT_SAID).all()
+    np.testing.assert_allclose(spoken, recognizer.emissions([waveforms[0]])[0], atol=1e-4)
+    assert recognizer.transcribe(silence).text == ""
 
 
 @pytest.mark.parametrize("audio", [np.zeros(8000, "f4"), torch.zeros(8000), None, 3, b"a.wav"])
