@@ -79,7 +79,7 @@ def slow_witten_bell(targets: list[list[int]], history: tuple[int, ...], token: 
 
 
 @given(transcripts)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_trigram_is_witten_and_bells(targets: list[list[int]]) -> None:
     table = fit_trigram(targets, VOCAB).probabilities
     assert torch.allclose(table.sum(dim=2), torch.ones(VOCAB, VOCAB))
@@ -96,7 +96,7 @@ def test_transcripts_are_as_likely_as_their_trigrams() -> None:
 
 
 @given(transcripts, st.integers(1, 5), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_sums_every_path(targets: list[list[int]], frames: int, seed: int) -> None:
     trigram = fit_trigram(targets, VOCAB)
     log_probs = random_log_probs(1, frames, seed)
