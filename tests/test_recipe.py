@@ -364,3 +364,9 @@ def test_every_recipe_is_thin_and_complete(recipe: Path) -> None:
     assert len((recipe / "run.py").read_text().splitlines()) <= 40
     load_options(ExperimentConfig, recipe / "config.toml")
     assert f"python recipes/{recipe.name}/run.py" in (recipe / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/*.toml")), ids=str)
+def test_every_file_of_settings_can_be_read(path: Path) -> None:
+    """The noise of those that have some is named on the command line."""
+    load_options(ExperimentConfig, path, ["augment.noise.directory=noise"])
