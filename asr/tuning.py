@@ -1,8 +1,7 @@
 """Find the settings of the beam search on development data: accurate first, then fast.
 
 1. Language model weight × word bonus on a grid. Of all settings whose word errors are within one
-   standard error of the fewest, those nearest to the defaults are taken. Where there is only time
-   for a part of the utterances, the rule chooses among the best few of the grid on many more.
+   standard error of the fewest, those nearest to the defaults are taken.
 2. What an unknown word costs, or that there is none (a closed vocabulary): other than by default
    only where that saves more than two standard errors.
 3. The narrowest pruning that leaves errors and texts as the widest has them.
@@ -30,7 +29,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -73,8 +72,6 @@ OTHER_TEXTS = 0.005
 
 NUM_TRIALS = 170
 """About as many settings are tried."""
-NUM_FINALISTS = 8
-"""Settings of the grid that are tried on more utterances, where it was a part only."""
 FEWEST_UTTERANCES = 50
 NUM_FOLDS = 5
 
@@ -220,12 +217,9 @@ def tune(
     plain = Trials(sample, Knowledge(), advance)
     without = _narrow(plain, base.model_copy(update={"vocabulary": "open"}))
     trials = Trials(sample, knowledge, advance)
-    final = trials if plan.final is sample else Trials(plan.final, knowledge, advance)
-    surface, best = None, base
-    if knowledge.lm is not None:
-        surface, best = _find_weights(trials, final, plan, base)
+    surface, best = _find_weights(trials, plan, base) if knowledge.lm is not None else (None, base)
     if knowledge.lexicon is not None or (knowledge.lm is not None and base.lm_unit == "word"):
-        best = _find_vocabulary(final, best)
+        best = _find_vocabulary(trials, best)
     best = _narrow(trials, best)
     if plain.errors(without) <= trials.errors(best):
         knowledge, best = Knowledge(), without
@@ -242,7 +236,7 @@ def tune(
         ),
         calibration_error=error,
         surface=surface,
-        num_trials=len({*trials.tried, *final.tried}) + plain.num_trials,
+        num_trials=plain.num_trials + trials.num_trials,
         num_utterances=len(sample.emissions),
         elapsed_s=time.perf_counter() - start,
     )
@@ -298,11 +292,6 @@ class Trials:
         self._errors: dict[tuple[int, str], int] = {}
 
     @property
-    def tried(self) -> Collection[BeamConfig]:
-        """The settings tried so far."""
-        return self._texts.keys()
-
-    @property
     def num_trials(self) -> int:
         """How many settings were tried."""
         return len(self._texts)
@@ -336,16 +325,9 @@ class Trials:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the time allows: on which utterances, and with which grid.
-
-    Attributes:
-        sample: For the whole grid, and for pruning.
-        final: For the best of the grid; `sample` itself where that is all there is.
-        lm_weights, word_bonuses: The grid.
-    """
+    """What the time allows: on which utterances, and with which grid."""
 
     sample: DevelopmentSet
-    final: DevelopmentSet
     lm_weights: tuple[float, ...]
     word_bonuses: tuple[float, ...]
 
@@ -364,51 +346,28 @@ def _plan(
     decode_s = (time.perf_counter() - start - build_s) / len(probe.emissions)
     is_slow = NUM_TRIALS * build_s > time_limit_s
     # Where building takes most of the time, fewer utterances would save little.
-    trial_s = time_limit_s / NUM_TRIALS
-    count = _affordable(max(trial_s - build_s, min(build_s, trial_s)), decode_s, total)
-    num_final = count
-    if count < total:  # then half of the time is for each of both
-        count = _affordable(max(trial_s / 2 - build_s, min(build_s, trial_s / 2)), decode_s, total)
-        num_final_trials = NUM_FINALISTS + len(UNKNOWN_SCORES) + 1
-        final_s = time_limit_s / 2 / num_final_trials - build_s
-        num_final = max(count, _affordable(final_s, decode_s, total))
-    sample = _part(data, count)
+    allowed_s = max(time_limit_s / NUM_TRIALS - build_s, min(build_s, time_limit_s / NUM_TRIALS))
+    count = min(total, max(len(probe.emissions), int(allowed_s / decode_s)))
     return _Plan(
-        sample=sample,
-        final=sample if num_final == count else _part(data, num_final),
+        sample=data if count == total else data.sample(count, seed=0),
         lm_weights=FEW_WEIGHTS if is_slow else LM_WEIGHTS,
         word_bonuses=FEW_BONUSES if is_slow else WORD_BONUSES,
     )
 
 
-def _affordable(available_s: float, decode_s: float, total: int) -> int:
-    """How many utterances can be decoded in a time."""
-    return min(total, max(FEWEST_UTTERANCES, int(available_s / decode_s)))
-
-
-def _part(data: DevelopmentSet, count: int) -> DevelopmentSet:
-    return data if count == len(data.emissions) else data.sample(count, seed=0)
-
-
-def _find_weights(
-    trials: Trials, final: Trials, plan: _Plan, base: BeamConfig
-) -> tuple[Surface, BeamConfig]:
+def _find_weights(trials: Trials, plan: _Plan, base: BeamConfig) -> tuple[Surface, BeamConfig]:
     """The whole grid, and the settings with the weights that are taken."""
     pairs = list(itertools.product(plan.lm_weights, plan.word_bonuses))
     configs = [base.model_copy(update={"lm_weight": w, "word_bonus": b}) for w, b in pairs]
     errors = np.stack([trials.utterance_errors(config) for config in configs])
+    distances = [
+        math.hypot((w - base.lm_weight) / WEIGHT_STEP, (b - base.word_bonus) / BONUS_STEP)
+        for w, b in pairs
+    ]
+    chosen = nearest_of_the_best(errors, distances)
     num_words = sum(len(one.split()) for one in trials.references)
     shape = (len(plan.lm_weights), len(plan.word_bonuses))
     wers = errors.sum(axis=1).reshape(shape) / num_words
-    places = list(range(len(pairs)))
-    if final is not trials:
-        places = np.argsort(errors.sum(axis=1), kind="stable")[:NUM_FINALISTS].tolist()
-        errors = np.stack([final.utterance_errors(configs[place]) for place in places])
-    distances = [
-        math.hypot((w - base.lm_weight) / WEIGHT_STEP, (b - base.word_bonus) / BONUS_STEP)
-        for w, b in (pairs[place] for place in places)
-    ]
-    chosen = places[nearest_of_the_best(errors, distances)]
     return Surface(plan.lm_weights, plan.word_bonuses, wers, pairs[chosen]), configs[chosen]
 
 

@@ -149,18 +149,12 @@ def test_long_and_unlikely_utterances_neither_vanish_nor_overflow() -> None:
     assert float(shifted) == pytest.approx(float(plain) - 18000, rel=1e-5)
 
 
-def all_transcripts(num_frames: int) -> list[list[int]]:
-    """Whatever fits into two frames."""
-    assert num_frames == 2
-    pairs = [list(pair) for pair in itertools.permutations(range(1, VOCAB), 2)]
-    return [[], *([token] for token in range(1, VOCAB)), *pairs]
-
-
 def test_the_posteriors_of_all_transcripts_add_up_to_one() -> None:
     """The loss of mutual information alone is the negative logarithm of a posterior."""
     trigram = fit_trigram(TARGETS, VOCAB)
     log_probs = random_log_probs(1, 2, seed=4)
-    batch = batch_of(all_transcripts(2))
+    pairs = [list(pair) for pair in itertools.permutations(range(1, VOCAB), 2)]
+    batch = batch_of([[], *([token] for token in range(1, VOCAB)), *pairs])  # all that fits
     count = len(batch.ids)
     emissions = Emissions(log_probs.repeat(count, 1, 1), torch.full((count,), 2))
     losses = Objective(1.0, trigram).losses(emissions, batch)

@@ -22,7 +22,6 @@ from asr.tuning import (
     FEW_WEIGHTS,
     LM_WEIGHTS,
     PRUNING,
-    SEARCH,
     WIDEST,
     WORD_BONUSES,
     DevelopmentSet,
@@ -217,29 +216,6 @@ def test_pruning_is_as_narrow_as_texts_allow(data: DevelopmentSet, lm: NgramMode
     for name, values in PRUNING.items():
         narrower = [value for value in values if value < getattr(config, name)]
         assert not narrower or getattr(config, name) in values
-
-
-def test_the_best_of_a_part_are_tried_on_more(
-    lm: NgramModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Eight settings with the fewest errors on 50 utterances; the rule, on all 80."""
-    data = development(80, 0.3)
-    counts = iter((60, 50, 80))
-    monkeypatch.setattr("asr.tuning._affordable", lambda *_: next(counts))
-    result = tune(data, Knowledge(lm), BeamConfig(vocabulary="closed"))
-    assert result.num_utterances == 50
-    assert result.surface is not None
-    base = BeamConfig(vocabulary="closed").model_copy(update=SEARCH)
-    pairs = [(weight, bonus) for weight in LM_WEIGHTS for bonus in WORD_BONUSES]
-    grid = [base.model_copy(update={"lm_weight": w, "word_bonus": b}) for w, b in pairs]
-    part = Trials(data.sample(50, seed=0), Knowledge(lm), lambda: None)
-    best = sorted(range(len(grid)), key=lambda place: part.errors(grid[place]))[:8]
-    whole = Trials(data, Knowledge(lm), lambda: None)
-    errors = np.stack([whole.utterance_errors(grid[place]) for place in best])
-    distances = [
-        math.hypot((pairs[place][0] - 0.5) / 0.1, (pairs[place][1] - 1.0) / 0.5) for place in best
-    ]
-    assert result.surface.chosen == pairs[best[nearest_of_the_best(errors, distances)]]
 
 
 def test_little_time_means_fewer_utterances_and_says_so(lm: NgramModel) -> None:

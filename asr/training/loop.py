@@ -43,7 +43,7 @@ class Trainer:
         config: All settings.
         learner: Weights, optimiser and averages; changed in place.
         training_set: Batches by epoch.
-        validator: Scores the development set.
+        validator: Scores the development set by the objective that is minimised here.
         run_dir: Checkpoints go here.
         fingerprint: Of the data, as of `data.fingerprint`; who resumes must have the same.
     """
@@ -61,7 +61,7 @@ class Trainer:
         self._learner = learner
         self._fingerprint = fingerprint
         self._data = training_set
-        self._validator = validator  # its objective is minimised
+        self._validator = validator
         self._run_dir = run_dir
         self._device = next(learner.model.parameters()).device
         self._warp = FrequencyWarp(
