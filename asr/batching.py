@@ -72,6 +72,11 @@ class Batch:
     target_lengths: Tensor
     """(batch,) int64."""
 
+    @property
+    def num_tokens(self) -> Tensor:
+        """() int64: what its loss is a mean over; an utterance without tokens counts as one."""
+        return self.target_lengths.clamp(min=1).sum()
+
     def to(self, device: torch.device) -> Batch:
         """The same batch with samples and targets on `device`; lengths stay where they are."""
         return Batch(

@@ -287,7 +287,7 @@ def test_every_corpus_has_an_importer_and_says_what_it_is(corpus: str) -> None:
     assert isinstance(importer, Importer)
     document = sys.modules[f"asr.corpora.{corpus}"].__doc__ or ""
     assert "Layout" in document or corpus == "csv"
-    if corpus not in {*MADE_CORPORA, "kaldi", "nemo", "csv", "folder", "joined"}:
+    if corpus not in {*MADE_CORPORA, "kaldi", "nemo", "csv", "folder", "joined", "background"}:
         assert "Licence: " in document and "Address: http" in document
 
 

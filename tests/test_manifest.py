@@ -368,20 +368,28 @@ def test_problems_with_the_transcript(audio: Path) -> None:
     tokenizer = build_tokenizer(TokensConfig(), ["yes no"])
     checked = [
         Utterance("unknown", audio, 1.0, "maybe"),
-        Utterance("empty", audio, 1.0, " "),
+        Utterance("wordless", audio, 1.0, " "),
         Utterance("short", audio, 0.2, "yes yes"),
         Utterance("fits", audio, 0.28, "yes yes"),
     ]
     problems = check_manifest(checked, tokenizer=tokenizer, num_frames=at_rate(25))
-    assert [problem.utterance_id for problem in problems] == ["unknown", "empty", "short"]
+    assert [problem.utterance_id for problem in problems] == ["unknown", "short"]
     assert "characters not in the vocabulary: 'a', 'b', 'm'; in the text 'maybe'" in _reasons(
         problems
     )
-    assert problems[1].reason == "the transcript is empty"
-    assert problems[2].reason == ("0.200 s give 5 frames, too short for CTC: its 7 tokens need 7")
+    assert problems[1].reason == ("0.200 s give 5 frames, too short for CTC: its 7 tokens need 7")
     without_rate = check_manifest(checked, tokenizer=tokenizer)
-    assert [problem.utterance_id for problem in without_rate] == ["unknown", "empty"]
+    assert [problem.utterance_id for problem in without_rate] == ["unknown"]
     assert check_manifest(checked) == []
+
+
+def test_a_transcript_may_be_empty_but_not_lost(audio: Path) -> None:
+    """Nobody speaks in the first; of the second, something was said that no token stands for."""
+    checked = [Utterance("wordless", audio, 1.0, ""), Utterance("lost", audio, 1.0, "?!")]
+    tokenizer = build_tokenizer(TokensConfig(), ["yes no"])
+    problems = check_manifest(checked, tokenizer=tokenizer, text=TextConfig(profile="letters"))
+    assert [problem.utterance_id for problem in problems] == ["lost"]
+    assert _reasons(problems) == ["the text profile leaves nothing of its transcript"]
 
 
 def test_repeated_letters_need_a_frame_for_the_blank_between(audio: Path) -> None:

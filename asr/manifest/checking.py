@@ -36,8 +36,9 @@ def check_manifest(
     """Everything that keeps utterances from being trained on or scored.
 
     Audio headers are read, once a file, no samples: the file is there and is audio, the range is
-    inside it, the channel exists. With a tokenizer: the normalised transcript has tokens, all of
-    them known, and with a frame rate: CTC has frames enough for them.
+    inside it, the channel exists. With a tokenizer: the normalised transcript has known tokens, or
+    none where it is empty as it stands, since nothing is said; and with a frame rate: CTC has
+    frames enough for them.
 
     Args:
         utterances: What to check.
@@ -95,8 +96,8 @@ def _transcript_reasons(
         tokens = tokenizer.encode(normalize(utterance.text, text))
     except DataError as error:
         return [error.message]
-    if not tokens:
-        return ["the transcript is empty"]
+    if not tokens and utterance.text.strip():
+        return ["the text profile leaves nothing of its transcript"]
     if count is None:
         return []
     num_frames = count(utterance.duration_s)

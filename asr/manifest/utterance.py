@@ -18,7 +18,8 @@ class Utterance:
         id: Not empty, without white space; unique in its manifest.
         audio_path: The file.
         duration_s: Length in seconds, above 0.
-        text: The transcript as its corpus has it; normalised only where it is used.
+        text: The transcript as its corpus has it; normalised only where it is used. Empty where
+            nothing is said.
         start_s: Where it begins in the file, in seconds.
         speaker: Who speaks, where that is known.
         channel: `"mix"`, or the channel's index from 0.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,6 +102,8 @@ def require_usable(
 ) -> None:
     """Refuse a set with missing audio, unknown letters, or transcripts too long for CTC.
 
+    Utterances without words are welcome, as long as there are others.
+
     Raises:
         DataError: Naming the first utterances and counting all.
     """
@@ -119,6 +121,16 @@ def require_usable(
             f"{len(problems)} problems in {len(utterances)} utterances: {named}",
             hint=f"mend or remove those lines; too short for CTC: lower model.subsampling{words}",
         )
+    if num_wordless(utterances) == len(utterances):
+        raise DataError(
+            f"all {len(utterances)} utterances have an empty transcript",
+            hint="add what is said to the manifest; a few without words may stand beside them",
+        )
+
+
+def num_wordless(utterances: Iterable[Utterance]) -> int:
+    """How many have an empty transcript: sounds that a model shall be silent about."""
+    return sum(not utterance.text.strip() for utterance in utterances)
 
 
 def check_corpus(config: ExperimentConfig) -> list[str]:
@@ -150,7 +162,9 @@ def _summary(utterances: Sequence[Utterance], config: ExperimentConfig) -> str:
     minutes = sum(one.duration_s for one in utterances) / 60
     duration = f"{minutes:.1f} min" if minutes < 60 else f"{minutes / 60:.2f} h"
     words = sum(len(normalize(one.text, config.text).split()) for one in utterances)
-    return f"{len(utterances)} utterances, {duration}, {words} words"
+    wordless = num_wordless(utterances)
+    without = f" ({wordless} of them without words)" if wordless else ""
+    return f"{len(utterances)} utterances{without}, {duration}, {words} words"
 
 
 def open_audio(

@@ -153,7 +153,7 @@ class Trainer:
         emissions, batch = self._forward(batch.to(self._device), step)
         losses = self._validator.objective.losses(emissions, batch)
         require_finite_losses(losses, batch.ids, step)
-        num_tokens = batch.target_lengths.sum().clamp(min=1)
+        num_tokens = batch.num_tokens
         loss = losses.sum() / num_tokens
         objective = loss
         if self._two_views(step):

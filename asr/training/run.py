@@ -32,6 +32,7 @@ from asr.training.data import (
     fit_tokenizer,
     load_corpus,
     make_training_set,
+    num_wordless,
     open_audio,
     plain_batches,
     require_usable,
@@ -184,11 +185,13 @@ class _Run:
 
     def _greeting(self, position: Position) -> str:
         hours = sum(utterance.duration_s for utterance in self._corpus.train) / 3600
+        wordless = num_wordless(self._corpus.train)
+        without = f", {wordless} of them without words" if wordless else ""
         source = self._config.training.start_from
         start = "from scratch" if source is None else f"starting from {source}"
         start = f"resumed at step {position.step}" if position.step else start
         return (
-            f"training on {len(self._corpus.train)} utterances ({hours:.2f} h), "
+            f"training on {len(self._corpus.train)} utterances ({hours:.2f} h{without}), "
             f"{len(self.tokenizer.vocab)} tokens, {_num_parameters(self.model):,} parameters, "
             f"{self._device}, {start}"
         )

@@ -80,7 +80,7 @@ class Validator:
             features, lengths = self._front_end(on_device.samples, on_device.sample_lengths)
             emissions = self._model(features, lengths)
             loss_sum += float(self.objective.losses(emissions, on_device).sum())
-            num_tokens += int(batch.target_lengths.sum())
+            num_tokens += int(batch.num_tokens)
             decoded = self._decode(emissions)
             hypotheses |= {
                 name: best[0].text for name, best in zip(batch.ids, decoded, strict=True)
@@ -91,7 +91,7 @@ class Validator:
             epoch=epoch,
             errors=report.words.num_errors,
             words=report.words.num_references,
-            loss=loss_sum / max(1, num_tokens),
+            loss=loss_sum / num_tokens,
         )
         first = list(self._references)[:NUM_SAMPLES_SHOWN]
         texts = {name: (self._references[name], hypotheses[name]) for name in first}
