@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.automaton import AutomatonTables, find_arc
-from asr.lm.compiled import inner, kernel, lower_bound
+from asr.lm.compiled import inner, kernel, lower_bound, woven
 from asr.lm.tables import NgramTables, advance
 
 Array = npt.NDArray[Any]
@@ -153,7 +153,7 @@ def is_complete(fusion: Fusion, lexicon_node: int, grammar_state: int) -> bool:
     return grammar_state != OFF_GRAMMAR and fusion.grammar.is_final[grammar_state]
 
 
-@inner
+@woven
 def _leave_grammar(fusion: Fusion, target: Any) -> bool:
     """Charge what no sentence of the grammar is; False where that is impossible."""
     target.grammar_state = OFF_GRAMMAR
@@ -161,7 +161,7 @@ def _leave_grammar(fusion: Fusion, target: Any) -> bool:
     return fusion.off_grammar_score > -np.inf
 
 
-@inner
+@woven
 def _follow_grammar(fusion: Fusion, target: Any, label: int) -> bool:
     """Move the grammar by one label; False where nothing allows it."""
     if not fusion.has_grammar or target.grammar_state == OFF_GRAMMAR:
@@ -173,7 +173,7 @@ def _follow_grammar(fusion: Fusion, target: Any, label: int) -> bool:
     return True
 
 
-@inner
+@woven
 def _hear(hotwords: HotwordTables, target: Any, label: int) -> None:
     """Move the hotword automaton by one label; completed phrases get their bonus."""
     if hotwords.fail.size == 1:
@@ -234,7 +234,7 @@ def close_word(fusion: Fusion, target: Any) -> bool:
     return True
 
 
-@inner
+@woven
 def _spell(fusion: Fusion, target: Any, token: int) -> bool:
     """Walk the characters of a token; False where vocabulary or grammar do not allow them."""
     for index in range(fusion.spelling.first[token], fusion.spelling.first[token + 1]):
@@ -253,7 +253,7 @@ def _spell(fusion: Fusion, target: Any, token: int) -> bool:
     return True
 
 
-@inner
+@woven
 def _copy(source: Any, target: Any) -> None:
     """What is known of one prefix, for another."""
     target.lm_score, target.lm_state = source.lm_score, source.lm_state
@@ -262,7 +262,7 @@ def _copy(source: Any, target: Any) -> None:
     target.grammar_state = source.grammar_state
 
 
-@inner
+@woven
 def extend(fusion: Fusion, source: Any, token: int, target: Any) -> bool:
     """Write into `target` what is known of the prefix `source` extended by `token`.
 
