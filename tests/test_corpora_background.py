@@ -12,7 +12,7 @@ from asr.audio import read_audio
 from asr.corpora import prepare
 from asr.corpora.background import QUIET_DB, draw_quiet
 from asr.errors import ConfigError, DataError
-from asr.manifest import Problem, Utterance, check_manifest
+from asr.manifest import Problem, Utterance, check_manifest, write_manifest
 
 LENGTHS_S = {"a/rain": 3.0, "a/wind": 0.4, "b/door": 1.2, "b/fan": 2.0, "c": 1.0, "d": 1.5}
 
@@ -59,6 +59,13 @@ def test_recordings_at_odd_places_are_for_the_test(sounds: Path) -> None:
     assert train | dev == {"a/rain", "b/door", "c"}
     assert len(dev) == 1
     assert not train & dev
+
+
+def test_ids_tell_what_was_prepared_where(sounds: Path) -> None:
+    """So that several of them train together."""
+    names = {one.id for one in make(sounds, "door bells")["train"]}
+    assert min(names) == "door_bells-train-00000"
+    assert names.isdisjoint(one.id for one in make(sounds, "rain")["train"])
 
 
 def test_pieces_have_drawn_lengths_and_short_recordings_are_whole(sounds: Path) -> None:
@@ -114,6 +121,41 @@ def test_a_damaged_recording_is_named_and_the_others_are_cut(sounds: Path) -> No
     )
     assert [problem.utterance_id for problem in problems] == ["b-door"]
     assert recordings(splits["train"] + splits["dev"], sounds) <= {"a/rain", "c"}
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """A manifest of one long file, cut between words."""
+    audio = write_audio_file(tmp_path / "speech.wav", 12.0)
+    texts = ("Stop!", "go on", "the red one", "please go", "STOP it", "green, and red")
+    utterances = [
+        Utterance(f"u{number}", audio, 2.0, text, start_s=2.0 * number, speaker="ann")
+        for number, text in enumerate(texts)
+    ]
+    write_manifest(tmp_path / "speech.jsonl", utterances)
+    (tmp_path / "words.txt").write_text("Stop\ngo\n")
+    return tmp_path / "speech.jsonl"
+
+
+def test_speech_of_other_words_is_background(speech: Path) -> None:
+    words = speech.parent / "words.txt"
+    splits = make(speech, without=words, quiet_share=0, dev_fraction=0)
+    assert set(splits) == {"train", "test"}
+    for split, begin_s in (("train", 4.0), ("test", 10.0)):
+        for one in splits[split]:
+            assert (one.text, one.speaker) == ("", None)
+            assert begin_s <= one.start_s < one.start_s + one.duration_s <= begin_s + 2.0 + 1e-9
+
+
+def test_which_words_are_not_others_must_be_said(speech: Path, sounds: Path) -> None:
+    with pytest.raises(ConfigError, match="`without` is for a manifest, which needs it"):
+        make(speech)
+    words = speech.parent / "words.txt"
+    with pytest.raises(ConfigError, match="`without` is for a manifest"):
+        make(sounds, without=words)
+    words.write_text("stop go red")
+    with pytest.raises(DataError, match=r"every utterance of .* has a word of"):
+        make(speech, without=words)
 
 
 def test_what_cannot_be_found_is_refused_and_one_recording_trains(sounds: Path) -> None:

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -90,16 +91,24 @@ class Contestant:
         return self.modules.startswith("asr")
 
 
-# (beam_threshold, token_threshold), (beam_prune_logp, token_min_logp), (beam_threshold,)
-_OURS = ((8.0, 5.0), (12.0, 7.0), (16.0, 10.0))
+# (beam_threshold, token_threshold), (beam_prune_logp, token_min_logp), and of flashlight
+# (beam_threshold, beam_size_token)
+_OURS = ((5.0, 4.0), (8.0, 5.0), (10.0, 6.0), (12.0, 7.0), (16.0, 10.0))
+_ALL = math.inf
 CONTESTANTS = {
     "asr open": Contestant("asr.decoding", "asr open", _OURS, (12.0, 7.0)),
     "asr closed": Contestant("asr.decoding", "asr closed", _OURS, (12.0, 7.0)),
     "pyctcdecode": Contestant(
-        "pyctcdecode, kenlm", "asr open", ((-10.0, -5.0), (-15.0, -7.0)), (-10.0, -5.0)
+        "pyctcdecode, kenlm",
+        "asr open",
+        ((-5.0, -4.0), (-7.5, -4.0), (-10.0, -5.0), (-15.0, -7.0)),
+        (-10.0, -5.0),
     ),
     "flashlight": Contestant(
-        "flashlight.lib.text.decoder.kenlm", "asr closed", ((10.0,), (25.0,), (50.0,)), (50.0,)
+        "flashlight.lib.text.decoder.kenlm",
+        "asr closed",
+        ((5.0, 5.0), (7.5, 8.0), (10.0, 10.0), (10.0, _ALL), (25.0, _ALL), (50.0, _ALL)),
+        (50.0, _ALL),
     ),
 }
 

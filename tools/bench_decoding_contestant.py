@@ -180,10 +180,10 @@ def _flashlight(setup: Job, beam: int) -> Prepare:
         return np.concatenate([log_probs, never], axis=1)
 
     def prepare(setting: Setting) -> Decode:
-        weight, bonus, threshold = setting
+        weight, bonus, threshold, most_tokens = setting
         # It adds KenLM's log10 to natural logarithms; other words are -inf, silence nothing.
         options = fl.LexiconDecoderOptions(
-            *(beam, num_tokens, threshold, weight * np.log(10), bonus),
+            *(beam, int(min(most_tokens, num_tokens)), threshold, weight * np.log(10), bonus),
             *(-np.inf, 0.0, True, fl.CriterionType.CTC),
         )
         unknown = words.get_index("<unk>")

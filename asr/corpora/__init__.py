@@ -30,7 +30,7 @@ CORPORA: Mapping[str, str] = {
     "ljspeech": "LJ Speech: 24 hours of one reader",
     "commonvoice": "Mozilla Common Voice: TSV tables beside clips",
     "joined": "short recordings of any manifest, joined to longer ones of one speaker",
-    "background": "any folder of sounds without words, and made quiet: nothing is said",
+    "background": "sounds without words, made quiet, or speech of other words: nothing to write",
     "kaldi": "any Kaldi data directory: text, wav.scp, utt2spk, segments",
     "nemo": "any NeMo manifest: JSON lines of audio_filepath, duration, text",
     "csv": "any .csv or .tsv table with named columns",

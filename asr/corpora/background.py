@@ -3,16 +3,21 @@
 What it is: pieces of the recordings below `--source` in which nobody speaks, such as rain, traffic
 or an office, and beside them quiet that is made: noise of drawn colour and level, some of it with
 hum of the mains, down to the flicker of a single bit. Every transcript is empty. A model that was
-trained on words alone hears words in everything; these, beside its speech, teach it not to.
+trained on words alone hears words in everything; these, beside its speech, teach it not to. For a
+model of a few words, speech of others is background too: `--source` is then a manifest, and of its
+utterances those count that have none of the words of a text, `--set without=WORDS`.
 
-Layout: any audio files, at any depth. Sorted by path and counted from 0, those at odd places are
-for the test and the others for training, as `augment.noise.files` divides them. The quiet goes to
-`quiet/<seed>-<rate>/` below `--out`; of the recordings, ranges are listed and nothing is written.
+Layout: any audio files, at any depth, or a manifest. Sorted by path, or by id, and counted from 0,
+those at odd places are for the test and the others for training, as `augment.noise.files` divides
+them. The quiet goes to `quiet/<seed>-<rate>/` below `--out`; of the recordings, ranges are listed
+and nothing is written.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +25,14 @@ from pydantic import Field, model_validator
 
 from asr.audio import Waveform, write_audio
 from asr.config import Options
-from asr.corpora.layout import find_audio, path_id
+from asr.corpora.layout import NOT_IN_NAMES, find_audio, path_id, read_text
 from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.splits import SPLITS, hold_out
 from asr.corpora.synthetic import coloured_noise, mains_hum
-from asr.errors import DataError
-from asr.manifest import Utterance
+from asr.errors import ConfigError, DataError
+from asr.manifest import Utterance, read_manifest
 from asr.progress import progress_bar
+from asr.text import TextConfig, normalize
 
 QUIET_DB = (-95.0, -35.0)
 """Levels of the quiet, of full scale: the lowest is less than a bit of 16."""
@@ -45,6 +51,7 @@ class BackgroundOptions(Options):
         max_s: Longest utterance.
         seed: Of everything drawn.
         sample_rate_hz: Of the quiet.
+        without: Of a manifest: a text with all the words that may not be said, in any case.
     """
 
     num_train: int = Field(300, ge=1)
@@ -56,6 +63,7 @@ class BackgroundOptions(Options):
     max_s: float = Field(6.0, gt=0, le=60)
     seed: int = Field(0, ge=0)
     sample_rate_hz: int = Field(16000, ge=8000, le=48000)
+    without: Path | None = None
 
     @model_validator(mode="after")
     def _check_lengths(self) -> BackgroundOptions:
@@ -72,14 +80,16 @@ def find_background(source: Path, options: BackgroundOptions) -> Listing:
     """The recordings, divided; one alone is for training.
 
     Raises:
-        DataError: No such folder, or no audio in it.
+        ConfigError: A manifest without words that may not be said, or a folder with such.
+        DataError: No such folder or manifest, or nothing in it that counts.
     """
-    files = find_audio(source) if source.is_dir() else []
-    if not files:
-        raise DataError(
-            f"{source} holds no audio", hint="--source is a folder of sounds without words"
+    is_manifest = source.suffix == ".jsonl"
+    if is_manifest != (options.without is not None):
+        raise ConfigError(
+            "`without` is for a manifest, which needs it: a text with the words to be recognised",
+            hint="--source MANIFEST --set without=WORDS, or --source FOLDER alone",
         )
-    entries = [Entry(path_id(path, source), path, "") for path in files]
+    entries = _other_speech(source, options) if is_manifest else _sounds(source)
     train, test = entries[::2], entries[1::2]
     dev: list[Entry] = []
     if options.num_dev and options.dev_fraction and len(train) > 1:
@@ -88,8 +98,36 @@ def find_background(source: Path, options: BackgroundOptions) -> Listing:
     return Listing({name: found for name, found in splits.items() if found})
 
 
+def _sounds(folder: Path) -> list[Entry]:
+    files = find_audio(folder) if folder.is_dir() else []
+    if not files:
+        raise DataError(
+            f"{folder} holds no audio", hint="--source is a folder of sounds without words"
+        )
+    return [Entry(path_id(path, folder), path, "") for path in files]
+
+
+def _other_speech(manifest: Path, options: BackgroundOptions) -> list[Entry]:
+    """Utterances without the words of the options, sorted by id."""
+    words = set() if options.without is None else set(_words_of(read_text(options.without)))
+    found = [one for one in read_manifest(manifest) if words.isdisjoint(_words_of(one.text))]
+    if not found:
+        raise DataError(
+            f"every utterance of {manifest} has a word of {options.without}",
+            hint="name fewer words, or another manifest",
+        )
+    return [
+        Entry(one.id, one.audio_path, "", None, one.start_s, one.duration_s, one.channel, one.pcm)
+        for one in sorted(found, key=lambda one: one.id)
+    ]
+
+
+def _words_of(text: str) -> list[str]:
+    return normalize(text, TextConfig(profile="letters")).split()
+
+
 def cut_pieces(recordings: Splits, out: Path, options: BackgroundOptions) -> Splits:
-    """Utterances of each split; the quiet among them is written.
+    """Utterances of each split, with ids that begin as `out` is called; quiet is written.
 
     Raises:
         DataError: Audio cannot be written.
@@ -111,18 +149,19 @@ def _split_pieces(
 ) -> Iterator[Utterance]:
     for number in range(options.num_utterances(split)):
         rng = np.random.default_rng((options.seed, SPLITS.index(split), number))
-        name = f"background-{split}-{number:05d}"
+        place = f"{split}-{number:05d}"
+        name = f"{re.sub(NOT_IN_NAMES, '_', folder.parents[1].name)}-{place}"
         duration_s = float(rng.uniform(options.min_s, options.max_s))
         if rng.random() < options.quiet_share:
-            path = folder / f"{name}.flac"
+            path = folder / f"{place}.flac"
             waveform = draw_quiet(duration_s, options.sample_rate_hz, rng)
             write_audio(path, waveform)
             yield Utterance(name, path, waveform.duration_s, "")
         else:
             whole = recordings[number % len(recordings)]
             duration_s = min(duration_s, whole.duration_s)
-            start_s = float(rng.uniform(0, whole.duration_s - duration_s))
-            yield Utterance(name, whole.audio_path, duration_s, "", start_s=start_s)
+            start_s = whole.start_s + float(rng.uniform(0, whole.duration_s - duration_s))
+            yield replace(whole, id=name, duration_s=duration_s, start_s=start_s)
 
 
 def draw_quiet(duration_s: float, sample_rate_hz: int, rng: np.random.Generator) -> Waveform:

@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from asr.audio import Waveform, read_audio, resample, write_audio
+from asr.corpora.layout import NOT_IN_NAMES
 from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.recorders import RecorderOptions, draw_recorder
 from asr.corpora.synthetic import coloured_noise
@@ -40,9 +41,6 @@ EDGE_S = 0.1
 
 PAUSE_RMS = 1e-3
 """Level of the noise in pauses, 60 dB below full scale: no microphone gives digital silence."""
-
-_NOT_IN_NAMES = r"[^\w.-]"
-"""Characters of a speaker's name that neither an id nor a file name should hold."""
 
 Joiner = Callable[[Sequence[Waveform], np.random.Generator], Waveform]
 """Recordings of one sampling rate to one of them all, and what drawn things are drawn from."""
@@ -169,7 +167,7 @@ def _join_speaker(
     for number in range(plan.count):
         chosen = [next(draw) for _ in range(generator.integers(1, plan.max_pieces + 1))]
         waveform = plan.joiner([waveforms[index] for index in chosen], generator)
-        utterance_id = f"{plan.prefix}_{re.sub(_NOT_IN_NAMES, '_', speaker)}_{number:04d}"
+        utterance_id = f"{plan.prefix}_{re.sub(NOT_IN_NAMES, '_', speaker)}_{number:04d}"
         path = plan.folder / f"{utterance_id}.flac"
         write_audio(path, waveform)
         text = " ".join(recordings[index].text for index in chosen)

@@ -22,6 +22,9 @@ AUDIO_SUFFIXES = frozenset(
 RAW_SUFFIXES = frozenset({".raw", ".pcm"})
 """Of files without a header, whose format must be told."""
 
+NOT_IN_NAMES = r"[^\w.-]"
+"""Characters that neither an id nor the name of a file that is written should hold."""
+
 SHOWN_LINES = 5
 """Malformed lines quoted in one message; the rest is counted."""
 
