@@ -53,7 +53,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 LM_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)
 WORD_BONUSES = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 FEW_WEIGHTS, FEW_BONUSES = (0.0, 0.2, 0.5, 0.8, 1.2, 2.0), (-1.0, 0.0, 1.0, 2.0, 4.0)
-"""The grid where a decoder takes long to build: most of a second with 200,000 words."""
+"""The grid where time is short: rather more utterances than more settings."""
 WEIGHT_STEP, BONUS_STEP = 0.1, 0.5
 """Changes of weight and bonus that are equally far from the defaults."""
 UNKNOWN_SCORES = (-5.0, -20.0)
@@ -70,9 +70,12 @@ PRUNING: Mapping[str, tuple[float, ...]] = {
 OTHER_TEXTS = 0.005
 """Share of the utterances, one at least, whose text narrower pruning may change."""
 
-NUM_TRIALS = 170
-"""About as many settings are tried."""
+NUM_NARROW = 1 + sum(map(len, PRUNING.values()))
+NUM_TRIALS = len(LM_WEIGHTS) * len(WORD_BONUSES) + len(UNKNOWN_SCORES) + 1 + 2 * NUM_NARROW
+"""As many settings are tried at most."""
 FEWEST_UTTERANCES = 50
+TIMED_STEP = 5
+"""Every so manieth of them is decoded to find out how long the widest search takes."""
 NUM_FOLDS = 5
 
 
@@ -129,7 +132,7 @@ class TuningResult:
         calibration_error: Of the confidences of held-out words, see `calibrate`; NaN for none.
         surface: None without a language model.
         num_trials: Settings tried.
-        num_utterances: On how many utterances, those that the time allowed.
+        num_utterances: On how many utterances weights were sought: as many as the time allowed.
         elapsed_s: Wall time.
     """
 
@@ -213,15 +216,15 @@ def tune(
     start = time.perf_counter()
     base = (config or BeamConfig()).model_copy(update={"num_best": 1, **SEARCH})
     plan = _plan(development, knowledge, base, time_limit_s)
-    sample = plan.sample
-    plain = Trials(sample, Knowledge(), advance)
-    without = _narrow(plain, base.model_copy(update={"vocabulary": "open"}))
-    trials = Trials(sample, knowledge, advance)
+    trials = Trials(plan.many, knowledge, advance)
     surface, best = _find_weights(trials, plan, base) if knowledge.lm is not None else (None, base)
     if knowledge.lexicon is not None or (knowledge.lm is not None and base.lm_unit == "word"):
         best = _find_vocabulary(trials, best)
-    best = _narrow(trials, best)
-    if plain.errors(without) <= trials.errors(best):
+    narrow = Trials(plan.few, knowledge, advance)
+    plain = Trials(plan.few, Knowledge(), advance)
+    best = _narrow(narrow, best)
+    without = _narrow(plain, base.model_copy(update={"vocabulary": "open"}))
+    if plain.errors(without) <= narrow.errors(best):
         knowledge, best = Knowledge(), without
     greedy = GreedyDecoder(development.tokenizer, development.frame_s)
     calibration, error = calibrate(development, knowledge, best)
@@ -236,8 +239,8 @@ def tune(
         ),
         calibration_error=error,
         surface=surface,
-        num_trials=plain.num_trials + trials.num_trials,
-        num_utterances=len(sample.emissions),
+        num_trials=plain.num_trials + narrow.num_trials + trials.num_trials,
+        num_utterances=len(plan.many.emissions),
         elapsed_s=time.perf_counter() - start,
     )
 
@@ -286,7 +289,7 @@ class Trials:
     ) -> None:
         self._development = development
         self.references = development.references
-        self._knowledge = knowledge
+        self._decoder = BeamDecoder(development.tokenizer, development.frame_s, knowledge=knowledge)
         self._advance = advance
         self._texts: dict[BeamConfig, list[str]] = {}
         self._errors: dict[tuple[int, str], int] = {}
@@ -299,9 +302,8 @@ class Trials:
     def texts(self, config: BeamConfig) -> list[str]:
         """What is recognised, utterance by utterance."""
         if config not in self._texts:
-            data = self._development
-            decoder = BeamDecoder(data.tokenizer, data.frame_s, config, self._knowledge)
-            found = decoder.decode_list(data.emissions)
+            decoder = self._decoder.with_config(config)
+            found = decoder.decode_list(self._development.emissions)
             self._texts[config] = [hypotheses[0].text for hypotheses in found]
             self._advance()
         return self._texts[config]
@@ -325,9 +327,15 @@ class Trials:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the time allows: on which utterances, and with which grid."""
+    """What the time allows.
 
-    sample: DevelopmentSet
+    Attributes:
+        many, few: Data that weights are sought on, and pruning.
+        lm_weights, word_bonuses: The grid.
+    """
+
+    many: DevelopmentSet
+    few: DevelopmentSet
     lm_weights: tuple[float, ...]
     word_bonuses: tuple[float, ...]
 
@@ -335,24 +343,38 @@ class _Plan:
 def _plan(
     data: DevelopmentSet, knowledge: Knowledge, config: BeamConfig, time_limit_s: float
 ) -> _Plan:
-    """By what building a decoder and decoding some utterances takes, once all is compiled."""
+    """As much of the data as the time allows, and a coarse grid where that is not all of it.
+
+    Weights and pruning may each take half of the time that the last decoding of everything is
+    expected to leave. Pruning begins with a search so wide that the same time is enough for fewer
+    utterances; they do, for texts are compared there, and not rates of error.
+    """
     total = len(data.emissions)
     probe = data.sample(min(FEWEST_UTTERANCES, total), seed=0)
-    BeamDecoder(data.tokenizer, data.frame_s, config, knowledge).decode(probe.emissions[0])
-    start = time.perf_counter()
     decoder = BeamDecoder(data.tokenizer, data.frame_s, config, knowledge)
-    build_s = time.perf_counter() - start
-    decoder.decode_list(probe.emissions)
-    decode_s = (time.perf_counter() - start - build_s) / len(probe.emissions)
-    is_slow = NUM_TRIALS * build_s > time_limit_s
-    # Where building takes most of the time, fewer utterances would save little.
-    allowed_s = max(time_limit_s / NUM_TRIALS - build_s, min(build_s, time_limit_s / NUM_TRIALS))
-    count = min(total, max(len(probe.emissions), int(allowed_s / decode_s)))
-    return _Plan(
-        sample=data if count == total else data.sample(count, seed=0),
-        lm_weights=FEW_WEIGHTS if is_slow else LM_WEIGHTS,
-        word_bonuses=FEW_BONUSES if is_slow else WORD_BONUSES,
-    )
+    usual_s = _seconds_each(decoder, probe.emissions)
+    wide = decoder.with_config(config.model_copy(update=WIDEST))
+    wide_s = _seconds_each(wide, probe.emissions[::TIMED_STEP])
+    half_s = max(0.0, time_limit_s - total * wide_s / 2) / 2
+
+    def sample(seconds_each: float, num_trials: int) -> DevelopmentSet:
+        count = max(len(probe.emissions), int(half_s / num_trials / seconds_each))
+        return data if count >= total else data.sample(count, seed=0)
+
+    few = sample(wide_s, NUM_NARROW)
+    all_pairs = len(LM_WEIGHTS) * len(WORD_BONUSES)
+    if sample(usual_s, all_pairs) is data:
+        return _Plan(data, few, LM_WEIGHTS, WORD_BONUSES)
+    many = sample(usual_s, len(FEW_WEIGHTS) * len(FEW_BONUSES))
+    return _Plan(many, few, FEW_WEIGHTS, FEW_BONUSES)
+
+
+def _seconds_each(decoder: BeamDecoder, emissions: Sequence[LogProbs]) -> float:
+    """Wall time an utterance, once all is compiled."""
+    decoder.decode(emissions[0])
+    start = time.perf_counter()
+    decoder.decode_list(emissions)
+    return (time.perf_counter() - start) / len(emissions)
 
 
 def _find_weights(trials: Trials, plan: _Plan, base: BeamConfig) -> tuple[Surface, BeamConfig]:

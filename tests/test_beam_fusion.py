@@ -131,6 +131,48 @@ def test_equals_scoring_every_transcript(
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
 
 
+SITUATIONS = (
+    "nothing",
+    "open",
+    "closed",
+    "closed, own lexicon",
+    "tokens",
+    "hotwords and LM",
+    "all",
+)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_other_settings_are_those_of_a_new_decoder(
+    models: dict[str, NgramModel], name: str
+) -> None:
+    """Among them weights, unknown words, vocabulary and beam; the first decoder stays as it is."""
+    situation = situation_of(name, models)
+    config, knowledge = situation.config, situation.knowledge
+    update = {"lm_weight": 1.3, "word_bonus": -0.5, "unknown_score": -1.0, "vocabulary": "open"}
+    others = config.model_copy(update={**update, "beam_width": 3, "num_best": 4})
+    first = BeamDecoder(CHARACTERS, FRAME_S, others, knowledge)
+    new = BeamDecoder(CHARACTERS, FRAME_S, config, knowledge)
+    for seed in range(20):
+        log_probs = random_log_probs(seed, 4, VOCAB_SIZE)
+        before = first.decode(log_probs)
+        assert first.with_config(config).decode(log_probs) == new.decode(log_probs)
+        assert first.decode(log_probs) == before
+
+
+def test_another_unit_of_the_language_model_is_another_decoder(
+    models: dict[str, NgramModel],
+) -> None:
+    knowledge = Knowledge(models["word"], ["a", "ab", "b"])
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, WEIGHTED, knowledge)
+    new = BeamDecoder(CHARACTERS, FRAME_S, BY_TOKENS, knowledge)
+    log_probs = random_log_probs(1, 4, VOCAB_SIZE)
+    assert decoder.with_config(BY_TOKENS).decode(log_probs) == new.decode(log_probs)
+    assert decoder.decode(log_probs) != new.decode(log_probs)
+    with pytest.raises(ConfigError, match="a closed vocabulary needs words"):
+        BeamDecoder(CHARACTERS, FRAME_S).with_config(CLOSED)
+
+
 def undecided(pattern: str) -> np.ndarray:
     """Frames of `CHARACTERS`; each sure of its character but for `?`, which is `a` or `b`."""
     log_probs = np.full((len(pattern), VOCAB_SIZE), -np.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from asr.decoding.beam_stream import BeamStream
 from asr.decoding.checks import check_batch, check_form, join_log_probs
-from asr.decoding.knowledge import Knowledge, build_fusion
+from asr.decoding.knowledge import Groundwork, Knowledge
 from asr.decoding.options import BeamConfig
 from asr.decoding.reading import Script, Search
 from asr.decoding.search import Pruning
@@ -65,9 +66,27 @@ class BeamDecoder:
         if not (math.isfinite(frame_s) and frame_s > 0):
             raise ConfigError(f"frame_s must be a positive number of seconds, got {frame_s}")
         config = config or BeamConfig()
+        knowledge = knowledge or Knowledge()
+        self._tokenizer, self._frame_s, self._knowledge = tokenizer, frame_s, knowledge
+        self._set(config, Groundwork(tokenizer, config.lm_unit, knowledge))
+
+    def with_config(self, config: BeamConfig) -> BeamDecoder:
+        """A decoder of other settings, much sooner than one that is built from nothing.
+
+        Raises:
+            ConfigError, DataError: As of the class.
+        """
+        if config.lm_unit != self._groundwork.lm_unit:
+            return BeamDecoder(self._tokenizer, self._frame_s, config, self._knowledge)
+        other = copy.copy(self)
+        other._set(config, self._groundwork)
+        return other
+
+    def _set(self, config: BeamConfig, groundwork: Groundwork) -> None:
+        self._groundwork = groundwork
+        fusion, start, writer = groundwork.build(config)
         pruning = Pruning(config.beam_width, config.beam_threshold, config.token_threshold)
-        fusion, start, writer = build_fusion(tokenizer, config, knowledge or Knowledge())
-        script = Script(writer, frame_s, fusion.spelling, config.calibration)
+        script = Script(writer, self._frame_s, fusion.spelling, config.calibration)
         self._search = Search(script, pruning, fusion, start, config.num_best)
         self._num_threads = config.num_threads or os.cpu_count() or 1
         # One for each thread that decodes; to append and to pop are atomic.

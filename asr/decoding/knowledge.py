@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from asr.decoding.fusion import (
     WORD_LM,
     Fusion,
     HotwordTables,
+    LexiconTables,
     Spelling,
     find_label,
 )
@@ -24,7 +25,7 @@ from asr.decoding.grammar import compile_grammar
 from asr.decoding.grammar_rules import Grammar
 from asr.decoding.homophones import Writer
 from asr.decoding.hotwords import build_hotwords
-from asr.decoding.lexicon import Entry, build_lexicon, build_spelling, itself
+from asr.decoding.lexicon import Entry, build_spelling, build_words, itself, weigh_words
 from asr.decoding.options import BeamConfig
 from asr.decoding.search_state import Start
 from asr.errors import ConfigError, DataError
@@ -85,55 +86,95 @@ class Built(NamedTuple):
     writer: Writer
 
 
-def build_fusion(tokenizer: Tokenizer, config: BeamConfig, knowledge: Knowledge) -> Built:
-    """Turn what is known into tables; see `BeamDecoder`.
+class Groundwork:
+    """What takes time to build and is the same for all weights.
+
+    Args:
+        tokenizer: Of the model.
+        lm_unit: Of the settings: what the words of the language model are.
+        knowledge: What there is beside the sound.
 
     Raises:
-        ConfigError, DataError: As `BeamDecoder`.
+        DataError: Something in `knowledge` does not fit the tokenizer or each other.
     """
-    lm, hotwords, grammar = knowledge.lm, knowledge.hotwords, knowledge.grammar
-    spelling, labels = build_spelling(tokenizer)
-    unit = NO_LM if lm is None else {"word": WORD_LM, "token": TOKEN_LM}[config.lm_unit]
-    word_lm = lm if unit == WORD_LM else None
-    words = _words(tokenizer, word_lm, knowledge)
-    if config.vocabulary == "closed" and not words:
-        raise ConfigError(
-            "a closed vocabulary needs words", hint="give a lexicon or a language model of words"
+
+    def __init__(
+        self, tokenizer: Tokenizer, lm_unit: Literal["word", "token"], knowledge: Knowledge
+    ) -> None:
+        lm, grammar = knowledge.lm, knowledge.grammar
+        self.lm_unit = lm_unit
+        self._knowledge = knowledge
+        self._unit = NO_LM if lm is None else {"word": WORD_LM, "token": TOKEN_LM}[lm_unit]
+        self._spelling, labels = build_spelling(tokenizer)
+        self._word_lm = lm if self._unit == WORD_LM else None
+        self._words = _words(tokenizer, self._word_lm, knowledge)
+        self._is_told_words = (
+            knowledge.lexicon is not None or self._unit == WORD_LM or tokenizer.words is not None
         )
-    _check_hotwords(hotwords, words if config.vocabulary == "closed" else None)
-    has_words = knowledge.lexicon is not None or unit == WORD_LM or tokenizer.words is not None
-    unknown_score = config.unknown_score if has_words else 0.0
-    unknown = _unigram_score(NOT_IN_LM, word_lm, config)
-    if unit != WORD_LM:
-        unknown += unknown_score
-    word_bonus = config.word_bonus if lm is not None else 0.0
-    spellings = itself if tokenizer.words is None else tokenizer.spellings
-    automaton = build_hotwords(hotwords, labels, spellings)
-    entries = _entries(tokenizer, _unigram_scores(words, word_lm, config), words, grammar)
-    fusion = Fusion(
-        is_active=unit != NO_LM or has_words or bool(hotwords) or grammar is not None,
-        has_grammar=grammar is not None,
-        is_closed=config.vocabulary == "closed",
-        lm_unit=unit,
-        lm_weight=config.lm_weight,
-        word_bonus=word_bonus,
-        unknown_score=unknown_score,
-        unknown_letter_score=config.unknown_letter_score if has_words else 0.0,
-        off_grammar_score=config.off_grammar_score,
-        most_gain=_most_gain(word_bonus, unknown_score, automaton, spelling),
-        eos_id=lm.eos_id if lm is not None else -1,
-        token_ids=_token_ids(tokenizer, lm if unit == TOKEN_LM else None),
-        spelling=spelling,
-        lexicon=build_lexicon(entries, labels, unknown, word_bonus),
-        hotwords=automaton,
-        grammar=_any_text()
-        if grammar is None
-        else compile_grammar(grammar, labels, BOUNDARY, spellings),
-        ngrams=lm.tables if lm is not None else empty_tables(),
-    )
-    hot_node = max(0, find_label(automaton.trie, 0, BOUNDARY))
-    start = Start(lm.start_state if lm is not None else 0, hot_node)
-    return Built(fusion, start, Writer(tokenizer, entries, word_lm))
+        spellings = itself if tokenizer.words is None else tokenizer.spellings
+        entries = _entries(tokenizer, self._words, grammar)
+        self._trie = build_words(entries, labels)
+        self._hotwords = build_hotwords(knowledge.hotwords, labels, spellings)
+        self._grammar = (
+            _any_text()
+            if grammar is None
+            else compile_grammar(grammar, labels, BOUNDARY, spellings)
+        )
+        self._token_ids = _token_ids(tokenizer, lm if self._unit == TOKEN_LM else None)
+        self._writer = Writer(tokenizer, entries, self._word_lm)
+
+    def build(self, config: BeamConfig) -> Built:
+        """The tables with the weights of some settings, whose `lm_unit` is the same.
+
+        Raises:
+            ConfigError: A closed vocabulary has no words.
+            DataError: A hotword can never be said.
+        """
+        lm, is_closed = self._knowledge.lm, config.vocabulary == "closed"
+        if is_closed and not self._words:
+            raise ConfigError(
+                "a closed vocabulary needs words",
+                hint="give a lexicon or a language model of words",
+            )
+        _check_hotwords(self._knowledge.hotwords, self._words if is_closed else None)
+        unknown_score = config.unknown_score if self._is_told_words else 0.0
+        word_bonus = config.word_bonus if lm is not None else 0.0
+        fusion = Fusion(
+            is_active=self._unit != NO_LM
+            or self._is_told_words
+            or bool(self._knowledge.hotwords)
+            or self._knowledge.grammar is not None,
+            has_grammar=self._knowledge.grammar is not None,
+            is_closed=is_closed,
+            lm_unit=self._unit,
+            lm_weight=config.lm_weight,
+            word_bonus=word_bonus,
+            unknown_score=unknown_score,
+            unknown_letter_score=config.unknown_letter_score if self._is_told_words else 0.0,
+            off_grammar_score=config.off_grammar_score,
+            most_gain=_most_gain(word_bonus, unknown_score, self._hotwords, self._spelling),
+            eos_id=lm.eos_id if lm is not None else -1,
+            token_ids=self._token_ids,
+            spelling=self._spelling,
+            lexicon=self._weigh(config, unknown_score, word_bonus),
+            hotwords=self._hotwords,
+            grammar=self._grammar,
+            ngrams=lm.tables if lm is not None else empty_tables(),
+        )
+        hot_node = max(0, find_label(self._hotwords.trie, 0, BOUNDARY))
+        start = Start(lm.start_state if lm is not None else 0, hot_node)
+        return Built(fusion, start, self._writer)
+
+    def _weigh(self, config: BeamConfig, unknown_score: float, word_bonus: float) -> LexiconTables:
+        """The trie with what words cost without their history."""
+        ids, lm = self._trie.words, self._word_lm
+        if lm is None:
+            return weigh_words(self._trie, np.zeros(len(ids)), unknown_score, word_bonus)
+        log_probs = lm.tables.log_prob
+        unk_score = float(log_probs[1 + lm.unk_id]) if lm.unk_id >= 0 else 0.0
+        unknown = config.lm_weight * unk_score + config.unknown_score
+        known = config.lm_weight * log_probs[1 + np.maximum(ids, 0)].astype(np.float64)
+        return weigh_words(self._trie, np.where(ids >= 0, known, unknown), unknown, word_bonus)
 
 
 def _words(tokenizer: Tokenizer, lm: NgramModel | None, knowledge: Knowledge) -> dict[str, int]:
@@ -170,10 +211,7 @@ def _words(tokenizer: Tokenizer, lm: NgramModel | None, knowledge: Knowledge) ->
 
 
 def _entries(
-    tokenizer: Tokenizer,
-    scores: Mapping[str, float],
-    words: Mapping[str, int],
-    grammar: Grammar | None,
+    tokenizer: Tokenizer, words: Mapping[str, int], grammar: Grammar | None
 ) -> dict[str, tuple[Entry, ...]]:
     """The words of each spelling, among which the search chooses.
 
@@ -183,17 +221,13 @@ def _entries(
     """
     if tokenizer.words is None:  # nothing sounds alike
         return {
-            text: (Entry(text, word, scores[text]),)
-            for text, word in words.items()
-            if tokenizer.spellings(text)
+            text: (Entry(text, word),) for text, word in words.items() if tokenizer.spellings(text)
         }
     found: dict[str, tuple[Entry, ...]] = {}
     allowed = frozenset() if grammar is None else grammar.words()
     for spelling in {spelling for word in words for spelling in tokenizer.spellings(word)}:
         entries = [
-            Entry(text, words[text], scores[text])
-            for text in tokenizer.readings(spelling)
-            if text in words
+            Entry(text, words[text]) for text in tokenizer.readings(spelling) if text in words
         ]
         entries = [one for one in entries if one.text in allowed] or entries
         known = tuple(one for one in entries if one.word != NOT_IN_LM)
@@ -217,25 +251,6 @@ def _check_hotwords(hotwords: Mapping[str, float], words: Mapping[str, int] | No
                 f"the hotword {phrase!r} can never be said: {missing[0]!r} is not in the lexicon",
                 hint="add it to the lexicon, or allow an open vocabulary",
             )
-
-
-def _unigram_scores(
-    words: Mapping[str, int], lm: NgramModel | None, config: BeamConfig
-) -> dict[str, float]:
-    if lm is None:
-        return dict.fromkeys(words, 0.0)
-    return {word: _unigram_score(index, lm, config) for word, index in words.items()}
-
-
-def _unigram_score(word: int, lm: NgramModel | None, config: BeamConfig) -> float:
-    """What a word, or NOT_IN_LM, costs without its history."""
-    if lm is None:
-        return 0.0
-    if word >= 0:
-        return config.lm_weight * float(lm.tables.log_prob[1 + word])
-    unk = lm.unk_id
-    unk_score = config.lm_weight * float(lm.tables.log_prob[1 + unk]) if unk >= 0 else 0.0
-    return unk_score + config.unknown_score
 
 
 def _token_ids(tokenizer: Tokenizer, lm: NgramModel | None) -> np.ndarray:

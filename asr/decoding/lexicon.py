@@ -71,46 +71,84 @@ class Entry(NamedTuple):
     Fields:
         text: As it is written.
         word: Id in the language model, or NOT_IN_LM.
-        score: What it costs as a unigram, weighted.
     """
 
     text: str
     word: int
-    score: float
 
 
-def build_lexicon(
-    entries: Mapping[str, Sequence[Entry]],
-    labels: Mapping[str, int],
-    unknown_look_ahead: float,
-    open_bonus: float,
-) -> LexiconTables:
+class WordTrie(NamedTuple):
+    """Words by their characters, whatever they cost; fields as of `LexiconTables`.
+
+    Fields:
+        trie: Of all words.
+        parent: (num_nodes,) int32, -1 for the root.
+        first_word, words: The words that end in each node.
+    """
+
+    trie: Trie
+    parent: Array
+    first_word: Array
+    words: Array
+
+
+def build_words(entries: Mapping[str, Sequence[Entry]], labels: Mapping[str, int]) -> WordTrie:
     """The trie of words.
 
     Args:
         entries: The words of each spelling; several only if the language model has them.
         labels: Of each character that tokens have, in the order of the characters.
+    """
+    spellings = sorted(entries)
+    trie, parent, ends = build_trie([tuple(map(labels.__getitem__, one)) for one in spellings])
+    of_path = [entries[spelling] for spelling in spellings]
+    counts = np.zeros(len(parent), np.int32)
+    counts[ends] = [len(found) for found in of_path]
+    by_node = [of_path[place] for place in np.argsort(ends).tolist()]
+    return WordTrie(
+        trie=trie,
+        parent=parent,
+        first_word=np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
+        words=np.array([one.word for found in by_node for one in found], np.int32),
+    )
+
+
+def weigh_words(
+    words: WordTrie, scores: Array, unknown_look_ahead: float, open_bonus: float
+) -> LexiconTables:
+    """Tables of words that cost something.
+
+    Args:
+        words: What there is.
+        scores: (num_words,) float64, what each of `words.words` costs as a unigram, weighted.
         unknown_look_ahead: What an unknown word costs while open; look-ahead of the others is the
             best score below a node.
         open_bonus: Added to the look-ahead of every open word.
     """
-    spellings = sorted(entries)
-    trie, parent, ends = build_trie([tuple(map(labels.__getitem__, one)) for one in spellings])
-    num_nodes = len(parent)
-    counts, best = np.zeros(num_nodes, np.int32), np.full(num_nodes, -np.inf)
-    of_path = [entries[spelling] for spelling in spellings]
-    counts[ends] = [len(found) for found in of_path]
-    best[ends] = [max(one.score for one in found) for found in of_path]
-    for node in range(num_nodes - 1, 0, -1):
-        best[parent[node]] = max(best[parent[node]], best[node])
+    best = np.full(len(words.parent), -np.inf)
+    first = words.first_word
+    ends = np.flatnonzero(first[:-1] < first[1:])
+    if ends.size:
+        best[ends] = np.maximum.reduceat(scores, first[ends])
+    for level in reversed(_levels(words.trie)):
+        np.maximum.at(best, words.parent[level], best[level])
     best[0] = -open_bonus  # between words nothing is open
-    by_node = [of_path[place] for place in np.argsort(ends).tolist()]
     return LexiconTables(
-        trie=trie,
-        first_word=np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
-        words=np.array([one.word for found in by_node for one in found], np.int32),
+        trie=words.trie,
+        first_word=first,
+        words=words.words,
         look_ahead=np.concatenate(([unknown_look_ahead], best)) + open_bonus,
     )
+
+
+def _levels(trie: Trie) -> list[slice]:
+    """Ranges of the nodes of one, two, … characters."""
+    begin, end = 0, 1
+    found = []
+    while end < len(trie.label):
+        begin, end = int(trie.first_child[begin]), int(trie.first_child[end])
+        found.append(slice(begin, end))
+    return found
 
 
 def _shared_lengths(paths: Sequence[Sequence[int]]) -> Array:

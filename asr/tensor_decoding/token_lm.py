@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.decoding import BeamConfig, Knowledge
-from asr.decoding.knowledge import build_fusion
+from asr.decoding.knowledge import Groundwork
 from asr.lm.ngram import NgramModel
 from asr.tokens import Tokenizer
 
@@ -121,7 +121,9 @@ def build_token_lm(
     Raises:
         DataError: The model lacks tokens and has no `<unk>`, or lacks all of them.
     """
-    fusion, start, _ = build_fusion(tokenizer, BeamConfig(lm_unit="token"), Knowledge(lm=lm))
+    fusion, start, _ = Groundwork(tokenizer, "token", Knowledge(lm=lm)).build(
+        BeamConfig(lm_unit="token")
+    )
     tables, spelling = lm.tables, fusion.spelling
     num_inner, num_words = tables.backoff.size, int(tables.first_child[1]) - 1
     num_children = np.diff(tables.first_child)
