@@ -75,7 +75,7 @@ NUM_TRIALS = len(LM_WEIGHTS) * len(WORD_BONUSES) + len(UNKNOWN_SCORES) + 1 + 2 *
 """As many settings are tried at most."""
 FEWEST_UTTERANCES = 50
 TIMED_STEP = 5
-"""Every so manieth of them is decoded to find out how long the widest search takes."""
+"""The widest search is timed on every fifth of them."""
 NUM_FOLDS = 5
 
 
@@ -289,7 +289,8 @@ class Trials:
     ) -> None:
         self._development = development
         self.references = development.references
-        self._decoder = BeamDecoder(development.tokenizer, development.frame_s, knowledge=knowledge)
+        self._knowledge = knowledge
+        self._decoder: BeamDecoder | None = None
         self._advance = advance
         self._texts: dict[BeamConfig, list[str]] = {}
         self._errors: dict[tuple[int, str], int] = {}
@@ -302,11 +303,17 @@ class Trials:
     def texts(self, config: BeamConfig) -> list[str]:
         """What is recognised, utterance by utterance."""
         if config not in self._texts:
-            decoder = self._decoder.with_config(config)
-            found = decoder.decode_list(self._development.emissions)
+            found = self._decoder_of(config).decode_list(self._development.emissions)
             self._texts[config] = [hypotheses[0].text for hypotheses in found]
             self._advance()
         return self._texts[config]
+
+    def _decoder_of(self, config: BeamConfig) -> BeamDecoder:
+        """One built from nothing for the first settings, which all others share much with."""
+        if self._decoder is None:
+            data = self._development
+            self._decoder = BeamDecoder(data.tokenizer, data.frame_s, config, self._knowledge)
+        return self._decoder.with_config(config)
 
     def errors(self, config: BeamConfig) -> int:
         """Word errors in all utterances."""

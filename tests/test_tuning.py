@@ -21,6 +21,7 @@ from asr.tuning import (
     FEW_BONUSES,
     FEW_WEIGHTS,
     LM_WEIGHTS,
+    NUM_TRIALS,
     PRUNING,
     WIDEST,
     WORD_BONUSES,
@@ -218,10 +219,22 @@ def test_pruning_is_as_narrow_as_texts_allow(data: DevelopmentSet, lm: NgramMode
         assert not narrower or getattr(config, name) in values
 
 
+def test_a_language_model_of_tokens_stays_one(data: DevelopmentSet, tmp_path: Path) -> None:
+    text = tmp_path / "tokens"
+    text.write_text("\n".join(" ".join(one.replace(" ", "▁")) for one in SENTENCES * 20))
+    knowledge = Knowledge(build_model([text], BuildOptions(order=4)).model)
+    result = tune(data, knowledge, BeamConfig(lm_unit="token"))
+    assert result.knowledge is knowledge
+    assert result.config.lm_unit == "token"
+    assert result.beam.words.num_errors < result.greedy.words.num_errors
+    assert result.beam.words.num_errors == errors_of(data, result.config, knowledge)
+
+
 def test_little_time_means_fewer_utterances_and_says_so(lm: NgramModel) -> None:
     data = development(80, 0.3)
     result = tune(data, Knowledge(lm), time_limit_s=1e-6)
     assert result.num_utterances == 50
+    assert result.num_trials <= NUM_TRIALS
     assert len(result.greedy.utterances) == 80
     assert " settings tried on 50 of 80 utterances in " in result.lines()[4]
     assert result.surface is not None
