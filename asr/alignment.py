@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.ctc import BLANK, min_frames
+from asr.ctc import BLANK, check_frame_s, min_frames
 from asr.errors import DataError, require_extra
 from asr.tokens import Tokenizer
 
@@ -119,9 +119,11 @@ def align_words(
         One span a word, in order.
 
     Raises:
+        ConfigError: `frame_s` is not a positive number.
         DataError: As `align_tokens`.
         MissingExtraError: As `align_tokens`.
     """
+    check_frame_s(frame_s)
     tokens = _indices(tokens)
     spans = align_tokens(log_probs, tokens)
     return [

@@ -6,13 +6,29 @@ runs of one token become one and blanks are dropped (Graves et al., 2006).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
+from asr.errors import ConfigError
+
 BLANK = 0
 """Index of the blank in every vocabulary of this package."""
+
+
+def check_frame_s(frame_s: float) -> None:
+    """Refuse frames that last no time.
+
+    Args:
+        frame_s: Seconds from one frame to the next.
+
+    Raises:
+        ConfigError: It is not a positive number.
+    """
+    if not (math.isfinite(frame_s) and frame_s > 0):
+        raise ConfigError(f"frame_s must be a positive number of seconds, got {frame_s}")
 
 
 def min_frames(targets: Sequence[int]) -> int:

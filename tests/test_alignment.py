@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from asr.alignment import AlignedToken, AlignedWord, align_tokens, align_words
 from asr.ctc import collapse, min_frames
-from asr.errors import DataError
+from asr.errors import ConfigError, DataError
 from asr.tokens import TokensConfig, build_tokenizer
 
 
@@ -140,6 +140,8 @@ def test_words_by_hand() -> None:
     assert [word.start_s for word in words] == pytest.approx([0.04, 0.28])
     assert [word.end_s for word in words] == pytest.approx([0.2, 0.44])
     assert [word.score for word in words] == pytest.approx([0.8, 0.8])
+    with pytest.raises(ConfigError, match="frame_s must be a positive number of seconds"):
+        align_words(peaked(path, 4), tokenizer.encode("ab bb"), tokenizer, frame_s=-0.04)
 
 
 def test_score_is_the_geometric_mean_over_frames() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asr.ctc import check_frame_s
 from asr.decoding.beam_stream import BeamStream
 from asr.decoding.checks import check_batch, check_form, join_log_probs
 from asr.decoding.knowledge import Groundwork, Knowledge
@@ -21,7 +21,6 @@ from asr.decoding.search import Pruning
 from asr.decoding.search_state import Workspace
 from asr.decoding.types import Hypothesis, LogProbs
 from asr.decoding.whole import search_whole
-from asr.errors import ConfigError
 from asr.tokens import Tokenizer
 
 # Nodes of the largest workspace that is kept for the next utterance: some 10 MB.
@@ -63,8 +62,7 @@ class BeamDecoder:
         config: BeamConfig | None = None,
         knowledge: Knowledge | None = None,
     ) -> None:
-        if not (math.isfinite(frame_s) and frame_s > 0):
-            raise ConfigError(f"frame_s must be a positive number of seconds, got {frame_s}")
+        check_frame_s(frame_s)
         config = config or BeamConfig()
         knowledge = knowledge or Knowledge()
         self._tokenizer, self._frame_s, self._knowledge = tokenizer, frame_s, knowledge

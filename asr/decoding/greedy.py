@@ -12,7 +12,6 @@ import numpy.typing as npt
 from asr import ctc
 from asr.decoding.checks import check_batch, check_log_probs
 from asr.decoding.types import Hypothesis, LogProbs, Word
-from asr.errors import ConfigError
 from asr.tokens import Tokenizer
 
 
@@ -37,8 +36,7 @@ class GreedyDecoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, frame_s: float) -> None:
-        if not (math.isfinite(frame_s) and frame_s > 0):
-            raise ConfigError(f"frame_s must be a positive number of seconds, got {frame_s}")
+        ctc.check_frame_s(frame_s)
         self._tokenizer = tokenizer
         self._frame_s = frame_s
 

@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from asr.config import Options
-from asr.ctc import BLANK
+from asr.ctc import BLANK, check_frame_s
 from asr.decoding import Hypothesis, LogProbs, Word, check_batch, check_log_probs
 from asr.decoding.checks import TOLERANCE
-from asr.errors import ConfigError, DataError
+from asr.errors import DataError
 from asr.lm.ngram import NgramModel
 from asr.tensor_decoding.search import TensorHypotheses, TensorPruning, search
 from asr.tensor_decoding.token_lm import TokenLm, build_token_lm
@@ -79,8 +79,7 @@ class TensorBeamDecoder:
         config: TensorBeamConfig | None = None,
         lm: NgramModel | None = None,
     ) -> None:
-        if not (math.isfinite(frame_s) and frame_s > 0):
-            raise ConfigError(f"frame_s must be a positive number of seconds, got {frame_s}")
+        check_frame_s(frame_s)
         self._tokenizer = tokenizer
         self._frame_s = frame_s
         config = config or TensorBeamConfig()
