@@ -32,7 +32,13 @@ from asr.decoder_setup import (
 )
 from asr.decoding import BeamDecoder, Decoder, Hypothesis, LogProbs
 from asr.errors import ConfigError, DataError, ModelFileError
-from asr.experiment import ExperimentConfig, build_front_end, build_model, output_frame_s
+from asr.experiment import (
+    ExperimentConfig,
+    build_front_end,
+    build_model,
+    num_output_frames,
+    output_frame_s,
+)
 from asr.features import LogMel
 from asr.model import AcousticModel
 from asr.shipped import resolve_model
@@ -47,6 +53,8 @@ MAX_BATCH_S = 120.0
 """Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
 NOT_SAID = -30.0
 """Natural log-probability of each token where nothing was recorded."""
+MUTED_S = 1.0
+"""So much of the zero samples before the first other one, and after the last, the model hears."""
 
 
 Source: TypeAlias = tuple[str, Path, ReadOptions]
@@ -178,7 +186,8 @@ class Recognizer:
     def emissions(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
         """Log-probabilities of each waveform, computed as one batch.
 
-        Where nothing was recorded, every sample zero, nothing was said: each frame is blank,
+        Where nothing was recorded, every sample zero, nothing was said: in an utterance of such
+        samples, and in those at its ends, `MUTED_S` beside the others apart, each frame is blank,
         whatever a model that never heard such audio makes of it.
 
         Args:
@@ -192,25 +201,36 @@ class Recognizer:
         """
         if not waveforms:
             return []
-        emitted = self.model(*self._features(waveforms))
+        samples = self._at_rate(waveforms)
+        step = round(self.frame_s * self.sample_rate_hz)
+        num_muted = round(MUTED_S * self.sample_rate_hz)
+        ranges = [_heard_range(one, num_muted, step) for one in samples]
+        heard = [one[place] for one, place in zip(samples, ranges, strict=True)]
+        emitted = self.model(*self._features(heard))
         log_probs = emitted.log_probs.float().cpu().numpy()
-        for row, waveform in zip(log_probs, waveforms, strict=True):
-            if not waveform.samples.any():
-                row[:] = NOT_SAID
-                row[:, BLANK] = 0.0
-        return [log_probs[row, : int(length)] for row, length in enumerate(emitted.lengths)]
+        lengths = [num_output_frames(self.front_end, self.model, len(one)) for one in samples]
+        found = [np.full((length, log_probs.shape[2]), NOT_SAID, np.float32) for length in lengths]
+        for row, frames in enumerate(found):
+            frames[:, BLANK] = 0.0
+            if samples[row].any():
+                first, num_heard = ranges[row].start // step, int(emitted.lengths[row])
+                frames[first : first + num_heard] = log_probs[row, :num_heard]
+        return found
 
     @torch.inference_mode()
     def features(self, waveform: Waveform) -> np.ndarray:
         """(num_frames, num_mels) float32 features of one waveform, as the model sees them."""
-        features, _ = self._features([waveform])
+        features, _ = self._features(self._at_rate([waveform]))
         return np.asarray(features[0].float().cpu().numpy())
 
-    def _features(self, waveforms: Sequence[Waveform]) -> tuple[Tensor, Tensor]:
-        """Features (batch, max_frames, num_mels) of waveforms, and their lengths (batch,)."""
+    def _at_rate(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
+        """Samples at the rate of the model, enough of them for a frame."""
         for index, waveform in enumerate(waveforms):
             check_length(self, f"waveform {index}", waveform)
-        at_rate = [resample(waveform, self.sample_rate_hz).samples for waveform in waveforms]
+        return [resample(waveform, self.sample_rate_hz).samples for waveform in waveforms]
+
+    def _features(self, at_rate: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Features (batch, max_frames, num_mels) of samples, and their lengths (batch,)."""
         lengths = torch.tensor([len(samples) for samples in at_rate])
         padded = np.zeros((len(at_rate), int(lengths.max())), np.float32)
         for row, samples in zip(padded, at_rate, strict=True):
@@ -286,6 +306,19 @@ class Recognizer:
             emissions = self.emissions([waveforms[index] for index in indices])
             results |= zip(indices, emissions, strict=True)
         return [results[index] for index in range(len(waveforms))]
+
+
+def _heard_range(samples: np.ndarray, num_muted: int, step: int) -> slice:
+    """From the first to the last sample that is not zero, and up to `num_muted` on either side.
+
+    It begins at a multiple of `step`, as output frames do; without such a sample it is of the
+    first `num_muted`.
+    """
+    recorded = np.flatnonzero(samples)
+    if len(recorded) == 0:
+        return slice(0, num_muted)
+    begin = max(0, int(recorded[0]) - num_muted) // step * step
+    return slice(begin, int(recorded[-1]) + 1 + num_muted)
 
 
 def transcribe_each(

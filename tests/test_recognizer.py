@@ -14,9 +14,10 @@ from scipy.special import logsumexp
 from asr.audio import ReadOptions, Waveform
 from asr.checkpoint import MODEL_KIND, load_tensors, save_tensors
 from asr.errors import ConfigError, DataError, ModelFileError
+from asr.experiment import num_output_frames
 from asr.manifest import read_manifest
 from asr.model_evaluation import evaluate_model
-from asr.recognizer import NOT_SAID, Recognizer, choose_device, transcribe_each
+from asr.recognizer import MUTED_S, NOT_SAID, Recognizer, choose_device, transcribe_each
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,33 @@ def test_where_nothing_was_recorded_nothing_was_said(
     assert (silent[:, 0] == 0).all() and (silent[:, 1:] == NOT_SAID).all()
     np.testing.assert_allclose(spoken, recognizer.emissions([waveforms[0]])[0], atol=1e-4)
     assert recognizer.transcribe(silence).text == ""
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(0.0, 3.0), (2.71, 0.0), (5.003, 1.2)])
+def test_muted_ends_are_blank_and_shift_what_is_said(
+    recognizer: Recognizer, waveforms: list[Waveform], before_s: float, after_s: float
+) -> None:
+    rate_hz, frame_s = recognizer.sample_rate_hz, recognizer.frame_s
+    spoken = waveforms[0].samples
+
+    def muted(before: int, after: int) -> Waveform:
+        return Waveform(np.pad(spoken, (before, after)), rate_hz)
+
+    step, most = round(frame_s * rate_hz), round(MUTED_S * rate_hz)
+    before, after = round(before_s * rate_hz), round(after_s * rate_hz)
+    num_left_out = max(0, before - most) // step
+    heard = muted(before - num_left_out * step, min(after, most))
+    whole, near = recognizer.emissions([muted(before, after)])[0], recognizer.emissions([heard])[0]
+    np.testing.assert_allclose(whole[num_left_out:][: len(near)], near, atol=1e-4)
+    ends = np.concatenate([whole[:num_left_out], whole[num_left_out + len(near) :]])
+    assert (ends[:, 0] == 0).all() and (ends[:, 1:] == NOT_SAID).all()
+    frames = num_output_frames(recognizer.front_end, recognizer.model, before + len(spoken) + after)
+    assert len(whole) == frames
+    words, shifted = (recognizer.transcribe(one).words for one in (heard, muted(before, after)))
+    assert [word.text for word in shifted] == [word.text for word in words]
+    assert [word.start_s for word in shifted] == pytest.approx(
+        [word.start_s + num_left_out * frame_s for word in words]
+    )
 
 
 @pytest.mark.parametrize("audio", [np.zeros(8000, "f4"), torch.zeros(8000), None, 3, b"a.wav"])
