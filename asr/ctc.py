@@ -1,4 +1,4 @@
-"""The two rules of connectionist temporal classification that the rest of the package shares.
+"""What all share of connectionist temporal classification: two rules, and frames that last.
 
 A CTC path gives one token, or the blank, to every frame; a transcript is what is left after
 runs of one token become one and blanks are dropped (Graves et al., 2006).

@@ -99,6 +99,15 @@ def normalize(text: str, config: TextConfig) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
+def plain_words(text: str) -> list[str]:
+    """Words without case and punctuation, whatever the profile of a model.
+
+    >>> plain_words("Stop, please!")
+    ['stop', 'please']
+    """
+    return normalize(text, TextConfig(profile="letters")).split()
+
+
 def _lower(text: str, language: str | None) -> str:
     if language in _TURKIC:
         text = text.replace("İ", "i").replace("I", "ı")

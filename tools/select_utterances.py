@@ -13,14 +13,7 @@ import argparse
 from pathlib import Path
 
 from asr.manifest import Utterance, read_manifest, write_manifest
-from asr.text import TextConfig, normalize
-
-LETTERS = TextConfig(profile="letters")
-
-
-def words_of(text: str) -> list[str]:
-    """Words without case and punctuation."""
-    return normalize(text, LETTERS).split()
+from asr.text import plain_words
 
 
 def main() -> None:
@@ -31,16 +24,16 @@ def main() -> None:
     parser.add_argument("--words", type=Path, help="only utterances that consist of these")
     parser.add_argument("--min-duration-s", type=float, default=0.0)
     arguments = parser.parse_args()
-    words = arguments.words and set(words_of(arguments.words.read_text(encoding="utf-8")))
+    words = arguments.words and set(plain_words(arguments.words.read_text(encoding="utf-8")))
 
     def fits(one: Utterance) -> bool:
         is_long = one.duration_s >= arguments.min_duration_s
-        return is_long and (words is None or words.issuperset(words_of(one.text)))
+        return is_long and (words is None or words.issuperset(plain_words(one.text)))
 
     utterances = read_manifest(arguments.manifest)
     chosen = [one for one in utterances if fits(one)]
     write_manifest(arguments.out, chosen)
-    num_words = sum(len(words_of(one.text)) for one in chosen)
+    num_words = sum(len(plain_words(one.text)) for one in chosen)
     print(f"{len(chosen)} of {len(utterances)} utterances, {num_words} words: {arguments.out}")
 
 

@@ -32,7 +32,7 @@ from asr.corpora.synthetic import coloured_noise, mains_hum
 from asr.errors import ConfigError, DataError
 from asr.manifest import Utterance, read_manifest
 from asr.progress import progress_bar
-from asr.text import TextConfig, normalize
+from asr.text import plain_words
 
 QUIET_DB = (-95.0, -35.0)
 """Levels of the quiet, of full scale: the lowest is less than a bit of 16."""
@@ -109,8 +109,8 @@ def _sounds(folder: Path) -> list[Entry]:
 
 def _other_speech(manifest: Path, options: BackgroundOptions) -> list[Entry]:
     """Utterances without the words of the options, sorted by id."""
-    words = set() if options.without is None else set(_words_of(read_text(options.without)))
-    found = [one for one in read_manifest(manifest) if words.isdisjoint(_words_of(one.text))]
+    words = set() if options.without is None else set(plain_words(read_text(options.without)))
+    found = [one for one in read_manifest(manifest) if words.isdisjoint(plain_words(one.text))]
     if not found:
         raise DataError(
             f"every utterance of {manifest} has a word of {options.without}",
@@ -120,10 +120,6 @@ def _other_speech(manifest: Path, options: BackgroundOptions) -> list[Entry]:
         Entry(one.id, one.audio_path, "", None, one.start_s, one.duration_s, one.channel, one.pcm)
         for one in sorted(found, key=lambda one: one.id)
     ]
-
-
-def _words_of(text: str) -> list[str]:
-    return normalize(text, TextConfig(profile="letters")).split()
 
 
 def cut_pieces(recordings: Splits, out: Path, options: BackgroundOptions) -> Splits:
