@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Literal, TypeVar
 
 import torch
@@ -13,6 +12,14 @@ from torchaudio.functional import melscale_fbanks
 
 from asr.config import Options
 from asr.errors import ConfigError, DataError
+from asr.normalizing import (
+    MIN_STD,
+    Prior,
+    heard_frames,
+    normalize_utterances_,
+    scale_utterances_,
+    valid_frames,
+)
 
 # Frames transformed at a time. On a CPU 512 frames of 512 floats fill a level-2 cache of 1 MiB
 # (measured: 6 ms instead of 20 ms a minute of audio); a GPU wants few, large kernels. Either way
@@ -23,20 +30,6 @@ _GPU_CHUNK_FRAMES = 65536
 # Neighbouring mel filters multiplied together: they share a narrow range of FFT bins, so blocks
 # skip most of the zeros of the filter matrix, and 16 columns fill one vector register.
 _MELS_PER_BLOCK = 16
-
-# Smallest standard deviation divided by, in natural-log units: keeps the rounding noise of a
-# constant band (an empty band of up-sampled audio) from becoming a feature.
-_MIN_STD = 1e-3
-
-# How far above the floor a log energy may lie and still be the floor: rounding of the logarithm.
-_FLOOR_SLACK = 1e-4
-
-# What is quiet before and after an utterance: 20 dB below its loudest mels. The loudest fifth of a
-# second is left out, as a click is not speech, and half a second around what is not quiet counts,
-# so that weak consonants do, and recordings of usual length are normalised as a whole.
-_QUIET = 2 * math.log(10)
-_LOUDEST_S = 0.2
-_MARGIN_S = 0.5
 
 IntOrTensor = TypeVar("IntOrTensor", int, Tensor)
 
@@ -62,6 +55,10 @@ class LogMelConfig(Options):
             count in an utterance, however long it is, and ends up far below 0: frames at the floor
             in every mel (digital silence: a closed noise gate, a muted microphone), and quiet that
             lies more than half a second before its first sound or after its last.
+        prior_s: What `utterance` measures counts together with the training set's mean and
+            deviation within utterances, as if so many seconds more had been heard that had them, at
+            the utterance's own level: half a second of one word says little of a microphone. With
+            0, the default, the utterance alone counts.
         scaling: After normalisation, map the least and greatest value of each utterance (one pair
             for all mels) to [-1, 1] (`symmetric`) or [0, 1] (`unit`); a constant utterance maps to
             the low end.
@@ -78,6 +75,7 @@ class LogMelConfig(Options):
     dither: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     floor: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
     normalization: Literal["none", "utterance", "global"] = "utterance"
+    prior_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     scaling: Literal["none", "symmetric", "unit"] = "none"
 
     @field_validator("window_ms")
@@ -134,6 +132,18 @@ class LogMelConfig(Options):
                 )
         return num_mels
 
+    @field_validator("prior_s")
+    @classmethod
+    def _check_prior(cls, prior_s: float, info: ValidationInfo) -> float:
+        if prior_s > 0 and info.data.get("normalization") in ("none", "global"):
+            raise ValueError("must be 0 unless normalization is `utterance`")
+        return prior_s
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether normalisation takes statistics of a corpus."""
+        return self.normalization == "global" or self.prior_s > 0
+
     @property
     def window_samples(self) -> int:
         """Length of the analysis window in samples."""
@@ -173,8 +183,9 @@ class LogMel(nn.Module):
         config: Front-end settings.
 
     Attributes:
-        mean: (num_mels,) float32, subtracted when `normalization` is `global`.
-        std: (num_mels,) float32, divided by; all zero until `set_statistics` was called.
+        mean: (num_mels,) float32, of a corpus: subtracted when `normalization` is `global`, the
+            prior of `prior_s` when it is `utterance`.
+        std: (num_mels,) float32, likewise; all zero until `set_statistics` was called.
 
     References:
         Davis & Mermelstein (1980); mel scale of HTK, 2595 log10(1 + f / 700).
@@ -204,7 +215,7 @@ class LogMel(nn.Module):
         return max(0, (num_samples - window) // hop + 1)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set what `global` normalisation subtracts and divides by, see `estimate_statistics`.
+        """Set what `global` normalisation and `prior_s` go by, see `estimate_statistics`.
 
         Args:
             mean: (num_mels,) finite.
@@ -242,22 +253,21 @@ class LogMel(nn.Module):
             DataError: A shape or type does not fit, or an utterance is shorter than one window.
             ConfigError: Statistics or a generator are needed and missing.
         """
-        features, num_frames = self.log_energies(samples, lengths, generator)
-        valid = _valid_frames(features, num_frames)
-        if self.config.normalization == "utterance":
-            heard = _heard_frames(
-                features, valid, math.log(self.config.floor), self.config.frame_rate_hz
+        if self.config.needs_statistics and not bool(self.std.all()):
+            raise ConfigError(
+                "normalization is `global`, or prior_s above 0, but the statistics are not set",
+                hint="estimate them over the training set, or set normalization = `utterance`, "
+                "prior_s = 0",
             )
-            _normalize_utterances_(features, valid, heard)
+        features, num_frames = self.log_energies(samples, lengths, generator)
+        valid = valid_frames(features, num_frames)
+        if self.config.normalization == "utterance":
+            prior = Prior(self.mean, self.std, self.config.prior_s * self.config.frame_rate_hz)
+            normalize_utterances_(features, valid, self._heard(features, valid), prior)
         elif self.config.normalization == "global":
-            if not bool(self.std.all()):
-                raise ConfigError(
-                    "normalization is `global`, but the statistics are not set",
-                    hint="estimate them over the training set, or set normalization = `utterance`",
-                )
-            features.sub_(self.mean).div_(self.std.clamp(min=_MIN_STD))
+            features.sub_(self.mean).div_(self.std.clamp(min=MIN_STD))
         if self.config.scaling != "none":
-            _scale_utterances_(features, valid, symmetric=self.config.scaling == "symmetric")
+            scale_utterances_(features, valid, symmetric=self.config.scaling == "symmetric")
         return features.masked_fill_(~valid, 0.0), num_frames
 
     @torch.no_grad()
@@ -273,7 +283,23 @@ class LogMel(nn.Module):
             energies = self._energies(emphasized)
         num_frames = self.num_frames(lengths)
         features = energies.clamp_(min=self.config.floor).log_()
-        return features.masked_fill_(~_valid_frames(features, num_frames), 0.0), num_frames
+        return features.masked_fill_(~valid_frames(features, num_frames), 0.0), num_frames
+
+    def counted_energies(self, samples: Tensor, lengths: Tensor) -> list[Tensor]:
+        """As `log_energies`, of each utterance alone the frames that count in its normalisation.
+
+        Returns:
+            (num_counted, num_mels) of each utterance: what `estimate_statistics` wants.
+        """
+        features, num_frames = self.log_energies(samples, lengths)
+        counted = valid_frames(features, num_frames)
+        if self.config.normalization == "utterance":
+            counted = self._heard(features, counted)
+        return [row[mask[:, 0]] for row, mask in zip(features, counted, strict=True)]
+
+    def _heard(self, features: Tensor, valid: Tensor) -> Tensor:
+        lowest = math.log(self.config.floor)
+        return heard_frames(features, valid, lowest, self.config.frame_rate_hz)
 
     def _check(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         if samples.ndim != 2 or samples.shape[0] == 0 or samples.dtype != torch.float32:
@@ -343,42 +369,6 @@ def mel_filters(config: LogMelConfig) -> Tensor:
     return filters
 
 
-def estimate_statistics(features: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every mel over all frames, one utterance in memory at a time.
-
-    Args:
-        features: Each (num_frames, num_mels), not normalised (see `LogMel.log_energies`), without
-            padded frames, all with the same number of mels.
-
-    Returns:
-        Mean and standard deviation (population), each (num_mels,) float32 on the CPU, accumulated
-        in float64; a standard deviation is at least 1e-3.
-
-    Raises:
-        DataError: There is no frame, or a value is not finite.
-
-    References:
-        Chan, Golub & LeVeque (1979), the pairwise update of mean and sum of squared deviations.
-    """
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    for utterance in features:
-        values = utterance.detach().to("cpu", torch.float64)
-        if not bool(values.isfinite().all()):
-            raise DataError("features must be finite to estimate their statistics")
-        if values.shape[0] == 0:
-            continue
-        own_mean = values.mean(dim=0)
-        own_squares = (values - own_mean).square().sum(dim=0)
-        total = count + values.shape[0]
-        shift = own_mean - mean
-        squares = squares + own_squares + shift.square() * (count * values.shape[0] / total)
-        mean = mean + shift * (values.shape[0] / total)
-        count = total
-    if count == 0:
-        raise DataError("no frame of features to estimate statistics from")
-    return mean.float(), (squares / count).sqrt().clamp(min=_MIN_STD).float()
-
-
 def _fft_size(window_samples: int) -> int:
     return 1 << (window_samples - 1).bit_length()
 
@@ -421,48 +411,3 @@ def _draw_noise(samples: Tensor, generator: torch.Generator | None) -> Tensor:
         raise ConfigError("dither is on and training draws it from a generator; none was passed")
     noise = torch.randn(samples.shape, generator=generator, device=generator.device)
     return noise.to(samples.device)
-
-
-def _valid_frames(features: Tensor, num_frames: Tensor) -> Tensor:
-    """(batch, max_frames, 1) bool, true where a frame belongs to its utterance."""
-    positions = torch.arange(features.shape[1], device=features.device)
-    return (positions < num_frames[:, None])[:, :, None]
-
-
-def _heard_frames(features: Tensor, valid: Tensor, lowest: float, frame_rate_hz: float) -> Tensor:
-    """(batch, max_frames, 1) bool, the frames of an utterance that count for its statistics.
-
-    Neither those at `lowest` in every mel do, nor quiet well before the first sound or after the
-    last.
-    """
-    levels = features.amax(dim=2, keepdim=True).masked_fill_(~valid, lowest)
-    heard = levels > lowest + _FLOOR_SLACK
-    num_loudest = min(math.ceil(_LOUDEST_S * frame_rate_hz), levels.shape[1])
-    loudest = levels.topk(num_loudest, dim=1).values[:, -1:]
-    sounds = heard & (levels > loudest - _QUIET)
-    positions = torch.arange(levels.shape[1], device=levels.device)[:, None]
-    first = torch.where(sounds, positions, levels.shape[1]).amin(dim=1, keepdim=True)
-    last = torch.where(sounds, positions, -1).amax(dim=1, keepdim=True)
-    margin = math.ceil(_MARGIN_S * frame_rate_hz)
-    return heard & (positions >= first - margin) & (positions <= last + margin)
-
-
-def _normalize_utterances_(features: Tensor, valid: Tensor, heard: Tensor) -> None:
-    """Mean 0 and standard deviation 1 per utterance and mel, in place; padded frames stay 0.
-
-    Only frames that are `heard` count; without any, nothing is divided.
-    """
-    counts = heard.sum(dim=1, keepdim=True)
-    means = (features * heard).sum(dim=1, keepdim=True) / counts.clamp(min=1)
-    features.sub_(means).masked_fill_(~valid, 0.0)
-    squares = (features * heard).square_().sum(dim=1, keepdim=True)
-    stds = (squares / counts.clamp(min=1)).sqrt().clamp(min=_MIN_STD)
-    features.div_(stds.masked_fill(counts == 0, 1.0))
-
-
-def _scale_utterances_(features: Tensor, valid: Tensor, symmetric: bool) -> None:
-    low = features.masked_fill(~valid, math.inf).amin(dim=(1, 2), keepdim=True)
-    high = features.masked_fill(~valid, -math.inf).amax(dim=(1, 2), keepdim=True)
-    features.sub_(low).div_((high - low).clamp(min=_MIN_STD))
-    if symmetric:
-        features.mul_(2).sub_(1)

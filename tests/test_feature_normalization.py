@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr.errors import ConfigError, DataError
-from asr.features import estimate_statistics
+from asr.features import LogMel
+from asr.normalizing import estimate_statistics
 
 
 def test_utterance_normalization_gives_mean_0_and_deviation_1() -> None:
@@ -93,6 +94,77 @@ def test_global_normalization_applies_the_statistics() -> None:
     module.set_statistics(MEAN, STD)
     features, _ = run(module, voice(500, 1000))
     torch.testing.assert_close(features, (plain - MEAN) / STD)
+
+
+def with_prior(prior_s: float, **options: object) -> LogMel:
+    """A front end that knows 6 mels of other utterances."""
+    module = front_end(**SMALL, prior_s=prior_s, **options)
+    module.set_statistics(MEAN, STD)
+    return module
+
+
+def by_hand(plain: np.ndarray, num_prior: float) -> np.ndarray:
+    """Features (num_frames, 6) normalised with `num_prior` frames of MEAN and STD, mel by mel."""
+    level = plain.mean() - MEAN.numpy().mean()
+    columns = []
+    for mel, values in enumerate(plain.T):
+        known_mean, known_variance = MEAN[mel].item() + level, STD[mel].item() ** 2
+        total = len(values) + num_prior
+        mean = (values.sum() + num_prior * known_mean) / total
+        deviations = ((values - values.mean()) ** 2).sum()
+        columns.append((values - mean) / np.sqrt((deviations + num_prior * known_variance) / total))
+    return np.stack(columns, axis=1)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(60, 3000), min_size=1, max_size=3), st.sampled_from([0.02, 1.0, 50.0]))
+def test_a_prior_counts_as_so_many_seconds_more(lengths: list[int], prior_s: float) -> None:
+    waveforms = [voice(length, 1000, seed) for seed, length in enumerate(lengths)]
+    plain, num_frames = run(front_end(**SMALL, normalization="none"), *waveforms)
+    features, _ = run(with_prior(prior_s), *waveforms)
+    for row, count in enumerate(num_frames.tolist()):
+        expected = by_hand(plain[row, :count].double().numpy(), 100 * prior_s)
+        np.testing.assert_allclose(features[row, :count], expected, atol=2e-3)
+
+
+def test_a_prior_takes_no_side_between_loud_and_quiet() -> None:
+    module = with_prior(2.0, floor=1e-20)
+    loud, _ = run(module, voice(1000, 1000))
+    quiet, _ = run(module, voice(1000, 1000) * 0.01)
+    torch.testing.assert_close(loud, quiet, atol=2e-3, rtol=0)
+
+
+def test_digital_silence_alone_is_the_floor_with_a_prior_too() -> None:
+    features, _ = run(with_prior(1.0), np.zeros(400, np.float32))
+    torch.testing.assert_close(features, torch.full_like(features, math.log(1e-8)))
+
+
+def test_a_prior_needs_statistics_and_the_utterance() -> None:
+    with pytest.raises(ConfigError, match="statistics are not set"):
+        run(front_end(**SMALL, prior_s=1.0), voice(500, 1000))
+    for normalization in ("none", "global"):
+        with pytest.raises(ValueError, match="must be 0 unless normalization is `utterance`"):
+            front_end(**SMALL, normalization=normalization, prior_s=1.0)
+
+
+def test_what_does_not_count_is_not_in_the_statistics() -> None:
+    samples = np.concatenate([np.zeros(16000, np.float32), voice(16000)])
+    batch, lengths = torch.from_numpy(samples)[None], torch.tensor([32000])
+    (plain,), _ = front_end().log_energies(batch, lengths)
+    (counted,) = front_end().counted_energies(batch, lengths)
+    assert torch.equal(counted, plain[(plain > math.log(1e-8) + 1e-3).any(dim=1)])
+    (everything,) = front_end(normalization="global").counted_energies(batch, lengths)
+    assert torch.equal(everything, plain)
+
+
+def test_deviations_within_utterances_know_nothing_of_their_levels() -> None:
+    rng = np.random.default_rng(0)
+    parts = [torch.from_numpy(rng.standard_normal((n, 3))) for n in (5, 1, 40)]
+    mean, std = estimate_statistics([part + 100 * n for n, part in enumerate(parts)], within=True)
+    own = np.concatenate([part - part.mean(dim=0) for part in parts])
+    np.testing.assert_allclose(std, np.sqrt((own**2).mean(axis=0)), rtol=1e-5)
+    everything = np.concatenate([part + 100 * n for n, part in enumerate(parts)])
+    np.testing.assert_allclose(mean, everything.mean(axis=0), rtol=1e-6)
 
 
 def test_statistics_travel_in_the_state() -> None:

@@ -211,6 +211,7 @@ def test_resuming_with_other_settings_names_them(
     "changes",
     [
         {"features": {"normalization": "global"}},
+        {"features": {"prior_s": 1.0}},
         {"optim": {"schedule": "plateau", "l1": 1e-5, "average_best": 2}},
         {"training": {"patience": 1, "validate_every": 2}},
         {"batching": {"cache_max_h": 0.0, "num_workers": 1}},

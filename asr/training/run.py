@@ -19,9 +19,9 @@ from asr.batching import Batch
 from asr.checkpoint import TRAINING_KIND, read_documents
 from asr.errors import ConfigError, DataError, TrainingError
 from asr.experiment import ExperimentConfig, build_front_end, build_model
-from asr.features import estimate_statistics
 from asr.files import write_text_atomic
 from asr.model import AcousticModel
+from asr.normalizing import estimate_statistics
 from asr.optim import Plateau, WeightAverage, make_optimizer
 from asr.recognizer import ModelParts, choose_device, save_model
 from asr.threads import cpu_threads
@@ -167,21 +167,21 @@ class _Run:
         write_text_atomic(self._run_dir / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
 
     def _fit_statistics(self) -> None:
-        if self._config.features.normalization != "global":
+        if not self._config.features.needs_statistics:
             return
         utterances = self._corpus.train
         no_targets: list[tuple[int, ...]] = [()] * len(utterances)
         batches = plain_batches(utterances, self._train_audio, no_targets, self._config.batching)
-        self.front_end.set_statistics(*estimate_statistics(self._raw_features(batches)))
+        within = self._config.features.normalization == "utterance"
+        statistics = estimate_statistics(self._raw_features(batches), within)
+        self.front_end.set_statistics(*statistics)
 
     def _raw_features(self, batches: Iterator[Batch]) -> Iterator[Tensor]:
         """(num_frames, num_mels) of each utterance before normalisation."""
         self.front_end.eval()
         for batch in batches:
             samples = batch.samples.to(self._device)
-            features, lengths = self.front_end.log_energies(samples, batch.sample_lengths)
-            for row, length in zip(features, lengths.tolist(), strict=True):
-                yield row[:length]
+            yield from self.front_end.counted_energies(samples, batch.sample_lengths)
 
     def _greeting(self, position: Position) -> str:
         hours = sum(utterance.duration_s for utterance in self._corpus.train) / 3600
