@@ -35,17 +35,23 @@ class Writer:
         return [(text, *span[1:]) for text, span in zip(texts, spans, strict=True)]
 
     def _texts(self, spellings: Sequence[str]) -> list[str]:
-        state = 0 if self.lm is None else self.lm.start_state
-        texts = []
+        texts: list[str] = []
+        lm = self.lm
+        state = 0 if lm is None else lm.start_state
+        unread: list[int] = []  # words that `state` is not after: only a choice needs it
         for spelling in spellings:
             entries = self.entries.get(spelling)
-            if self.lm is None or entries is None:
-                text = self.tokenizer.readings(spelling)[0] if entries is None else entries[0].text
-                state = 0 if self.lm is None else self.lm.score(state, -1)[1]
+            if entries is None:
+                text, word = self.tokenizer.readings(spelling)[0], -1
+            elif lm is None or len(entries) == 1:
+                text, word = entries[0]
             else:
-                lm, before = self.lm, state
-                scores = [lm.score(before, max(entry.word, -1)) for entry in entries]
-                best = max(range(len(entries)), key=lambda place: scores[place][0])
-                text, state = entries[best].text, scores[best][1]
+                for before in unread:
+                    state = lm.score(state, max(before, -1))[1]
+                unread.clear()
+                here, score = state, lm.score
+                log_probs = [score(here, max(entry.word, -1))[0] for entry in entries]
+                text, word = entries[log_probs.index(max(log_probs))]
             texts.append(text)
+            unread.append(word)
         return texts
