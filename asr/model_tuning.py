@@ -102,8 +102,12 @@ def tune_model(request: TuneRequest) -> ModelTuning:
         emissions_of(recognizer, utterances),
         [normalize(one.text, recognizer.config.text) for one in utterances],
     )
+    config = setup.config
+    if recognizer.tokenizer.words is not None and "vocabulary" not in choice.settings:
+        # A word that no dictionary has is written as its phones, which helps nobody.
+        config = config.model_copy(update={"vocabulary": "closed"})
     with progress_bar("tuning", NUM_TRIALS) as advance:
-        result = tune(data, setup.knowledge, setup.config, request.time_limit_s, advance)
+        result = tune(data, setup.knowledge, config, request.time_limit_s, advance)
     stored = _stored(request, result)
     embedded = result.knowledge.lm if stored.lm == "embedded" else None
     picture = _draw(request, result)  # first: where it fails, the model stays as it was

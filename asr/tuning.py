@@ -3,7 +3,8 @@
 1. Language model weight × word bonus on a grid. Of all settings whose word errors are within one
    standard error of the fewest, those nearest to the defaults are taken.
 2. What an unknown word costs, or that there is none (a closed vocabulary): other than by default
-   only where that saves more than two standard errors.
+   only where that saves more than two standard errors. A closed one to begin with, as
+   `model_tuning` has it for phones, stays.
 3. The narrowest pruning that leaves errors and texts as the widest has them.
 4. With these settings, what turns the beam's posteriors and the entropies of tokens into the
    probability that a word is right (`decoding.calibration`), fitted on all of the data.

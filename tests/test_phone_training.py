@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from asr.decoder_setup import DecoderSource, DecodingChoice, beam_setup
 from asr.errors import ConfigError, DataError
 from asr.experiment import ExperimentConfig
 from asr.manifest import read_manifest
+from asr.model_tuning import TuneRequest, tune_model
 from asr.recognizer import Recognizer
 from asr.text import TextConfig
 from asr.tokens import CharTokenizer, PhoneTokenizer
@@ -51,6 +54,33 @@ def test_words_of_the_dictionary_are_learnt(learnt: TrainingResult, values: dict
         "mi",
         "bado",
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"), [({}, "closed"), ({"vocabulary": "open"}, "open")]
+)
+def test_tuning_writes_words_alone_unless_asked_for_others(
+    learnt: TrainingResult,
+    values: dict[str, Any],
+    tmp_path: Path,
+    settings: dict[str, Any],
+    expected: str,
+) -> None:
+    """The language model is of use: it alone knows which of two that sound alike is written."""
+    source, arpa, dev = Path(values["data"]["dev"]), tmp_path / "lm.arpa", tmp_path / "dev.jsonl"
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    for row in rows:
+        row["audio_path"] = str(source.parent / row["audio_path"])
+        row["text"] = row["text"].replace("mi", "mee")
+    dev.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("<s>", "</s>", "<unk>", "ba", "do", "mee")
+    lines = "\n".join(f"-1\t{word}" for word in words)
+    arpa.write_text(ARPA.format(n=len(words), lines=lines))
+    model = Path(shutil.copy(learnt.model_path, tmp_path / "m.safetensors"))
+    choice = DecodingChoice(lms=[arpa], settings=settings)
+    tuned = tune_model(TuneRequest(model, [dev], choice, device="cpu"))
+    assert tuned.stored.lm == "embedded"
+    assert tuned.stored.beam.vocabulary == expected
 
 
 def test_what_starts_from_it_needs_no_dictionary(
