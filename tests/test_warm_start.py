@@ -87,6 +87,19 @@ def test_what_is_not_said_of_the_model_is_taken_from_the_file(
     assert found.optim == config_of({}).optim
 
 
+def test_a_prior_of_the_features_may_come_in(
+    tones: dict[str, Any], learnt: TrainingResult, tmp_path: Path
+) -> None:
+    training = {**tones["training"], "epochs": 1, "start_from": str(learnt.model_path)}
+    values = {"data": tones["data"], "training": training, "features": {"prior_s": 0.1}}
+    result = train(config_of(values), tmp_path)
+    found = Recognizer.load(result.model_path, "cpu")
+    assert found.config.features.prior_s == 0.1
+    assert found.config.features.num_mels == config_of(tones).features.num_mels
+    assert bool(found.front_end.std.all())
+    assert result.validation.wer < 0.5
+
+
 def test_without_a_model_to_start_from_nothing_is_taken_over(tones: dict[str, Any]) -> None:
     config = config_of(tones)
     assert adopt_settings(config) is config

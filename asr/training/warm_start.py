@@ -21,6 +21,9 @@ ADOPTED = ("text", "tokens", "features", "model")
 ELSEWHERE = frozenset({"pronunciations"})
 """Of these settings: files of whoever trained the model, which holds their content."""
 
+ADJUSTABLE = frozenset({"prior_s"})
+"""Of the features: shifts and scales them by little, which training gets over."""
+
 HEAD = "head."
 """The only weights that belong to tokens: (vocab_size, width) and (vocab_size,)."""
 
@@ -96,7 +99,8 @@ def _load(path: Path) -> Recognizer:
 
 
 def _refuse_other_features(path: Path, old: ExperimentConfig, new: ExperimentConfig) -> None:
-    theirs, ours = old.features.model_dump(), new.features.model_dump()
+    theirs = old.features.model_dump(exclude=set(ADJUSTABLE))
+    ours = new.features.model_dump()
     for name, value in theirs.items():
         if value != ours[name]:
             raise ConfigError(
