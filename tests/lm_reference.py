@@ -85,7 +85,10 @@ def kneser_ney(
             )
     probs[("<s>",)] = 1.0
     return {
-        ngram: (math.log10(prob), math.log10(gammas.get(ngram, 1.0)) if len(ngram) < order else 0.0)
+        ngram: (
+            math.log10(prob),
+            math.log10(max(gammas.get(ngram, 1.0), 1e-99)) if len(ngram) < order else 0.0,
+        )
         for ngram, prob in probs.items()
     }
 

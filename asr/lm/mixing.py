@@ -19,7 +19,7 @@ import numpy as np
 from asr.errors import DataError
 from asr.lm.compiled import compiled
 from asr.lm.kneser_ney import BuildOptions, build_model
-from asr.lm.ngram import BOS, UNK, NgramModel
+from asr.lm.ngram import BOS, SMALLEST_PROB, UNK, NgramModel
 from asr.lm.perplexity import text_ids
 from asr.lm.renormalising import order_rows, with_backoffs
 from asr.lm.tables import Array, NgramTables, advance
@@ -27,8 +27,6 @@ from asr.lm.trie import OrderTable, merged_rows
 
 EM_TOLERANCE = 1e-7
 MAX_EM_ROUNDS = 1000
-# The smallest log10 that ARPA files hold by convention.
-SMALLEST_PROB = 1e-99
 
 
 def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:

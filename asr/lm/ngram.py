@@ -18,6 +18,8 @@ from asr.lm.word_index import WordIndex, index_words
 __all__ = ["SENTENCE_BREAK", "NgramModel", "NgramTables", "advance"]
 
 BOS, EOS, UNK = "<s>", "</s>", "<unk>"
+# The smallest log10 that ARPA files hold by convention; a logarithm of 0 would be none.
+SMALLEST_PROB = 1e-99
 # SRILM and some converters write it in capitals; KenLM reads both too.
 UNK_NAMES = (UNK, "<UNK>")
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from asr.lm.compiled import compiled, lower_bound
 from asr.lm.counting import BOS_ID, UNK_ID, NgramCounts
-from asr.lm.ngram import NgramModel, freeze_model
+from asr.lm.ngram import SMALLEST_PROB, NgramModel, freeze_model
 from asr.lm.tables import LINK, Array, NgramTables, node_place, state_of, tables_of_trie
 from asr.lm.trie import check_num_nodes
 
@@ -161,7 +161,9 @@ def forward_model(trie: SuffixTrie, probs: Array, gammas: Array, words: list[byt
     tables = tables_of_trie(words_of_nodes, num_children, UNK_ID)
     tables.log_prob[places[kept]] = np.log(probs[kept])
     inner = kept[: trie.num_inner]
-    tables.backoff[places[: trie.num_inner][inner]] = np.log(gammas[inner])
+    # A discount of 0, which few counts can give, leaves nothing for other words.
+    left_over = np.maximum(gammas[inner].astype(np.float64), SMALLEST_PROB)
+    tables.backoff[places[: trie.num_inner][inner]] = np.log(left_over)
     fill_state_links(trie, places, tables)
     return freeze_model(tables, ends[1:].tolist(), words)
 
