@@ -21,7 +21,18 @@ LAYERS = (
     # Each of these stands alone: no audio, no tensors.
     {"files", "config", "ctc", "jsonl", "progress", "threads", "wer"},
     # One subject each, with its options. Scoring compares texts, whoever recognised them.
-    {"text", "tokens", "audio", "lm", "optim", "evaluation", "plots", "shipped", "transcripts"},
+    {
+        "text",
+        "tokens",
+        "audio",
+        "lm",
+        "normalizing",
+        "optim",
+        "evaluation",
+        "plots",
+        "shipped",
+        "transcripts",
+    },
     # Manifests check audio against tokens; synthesis makes audio; the others are normalised texts.
     {"manifest", "prose", "synthesis", "word_files"},
     # The stages. Decoding sees log-probabilities and a tokenizer, never the model.

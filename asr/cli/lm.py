@@ -7,12 +7,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.cli.arguments import WritesLike, parse_numbers
 from asr.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from asr.lm.classes import WordClass
 
 lm_app = typer.Typer(
     help="Build, measure, mix, prune and adapt n-gram language models.",
@@ -47,6 +50,14 @@ def build(
         Path | None,
         typer.Option(metavar="FILE", help="The words of the model; others become <unk>."),
     ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Words that stand for each other, such as digits or names: a class a line, its "
+            "name, a colon, its words.",
+        ),
+    ] = None,
     run_words: Annotated[
         int | None,
         typer.Option(help="Words sorted in memory, 40 bytes each; the rest goes through files."),
@@ -67,8 +78,9 @@ def build(
         values["run_words"] = run_words
     options = parse_options(BuildOptions, values, "the command line")
     words = None if vocab is None else _read_words(vocab)
+    alike = [] if classes is None else _read_classes(classes, model)
     with _written_like(model, texts) as sources:
-        built = build_model(sources, options, words)
+        built = build_model(sources, options, words, alike)
     for n, (count, discounts) in enumerate(
         zip(built.model.num_ngrams, built.discounts, strict=True), 1
     ):
@@ -171,6 +183,19 @@ def adapt(
 
     check_model_name(output)
     write_model(mix_in(read_model(base), texts, weight), output)
+
+
+def _read_classes(path: Path, model: str | None) -> list[WordClass]:
+    """Classes as they stand, or as the transcripts of a model are written."""
+    from asr.lm.classes import read_classes
+    from asr.text import normalize
+
+    if model is None:
+        return read_classes(path)
+    from asr.cli.model_text import text_of_model
+
+    config = text_of_model(model)
+    return read_classes(path, lambda text: normalize(text, config))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 import codecs
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,25 @@ class NgramCounts:
 
 
 class Vocabulary(dict[bytes, int]):
-    """Ids of words in order of appearance, or of a given list with `<unk>` for all others."""
+    """Ids of words in order of appearance, or of a given list with `<unk>` for all others.
 
-    def __init__(self, limit: Sequence[bytes] | None) -> None:
+    Args:
+        limit: The list; None for all words.
+        labels: What stands for some words; a label has an id, they have none of their own.
+
+    Attributes:
+        names: Words and labels by id.
+    """
+
+    def __init__(
+        self, limit: Sequence[bytes] | None, labels: Mapping[bytes, bytes] | None = None
+    ) -> None:
         super().__init__((word, index) for index, word in enumerate(MARKS))
+        self.names = list(MARKS)
         self._closed = False
+        labels = labels or {}
+        ids = {label: self[label] for label in labels.values()}
+        self.update((word, ids[label]) for word, label in labels.items())
         for word in limit or ():
             self[word]
         self._closed = limit is not None
@@ -65,7 +79,8 @@ class Vocabulary(dict[bytes, int]):
         if self._closed:
             return UNK_ID
         word.decode("utf-8")
-        self[word] = index = len(self)
+        self[word] = index = len(self.names)
+        self.names.append(word)
         return index
 
 
@@ -75,6 +90,7 @@ def count_ngrams(
     order: int,
     limit: Sequence[bytes] | None = None,
     *,
+    labels: Mapping[bytes, bytes] | None = None,
     run_words: int = RUN_WORDS,
 ) -> Iterator[NgramCounts]:
     """Count the n-grams of texts: one sentence a line, words between white space.
@@ -83,6 +99,7 @@ def count_ngrams(
         paths: UTF-8 texts, plain or gzip. An empty line is an empty sentence.
         order: Length of the n-grams.
         limit: The only words to count under their own names; None for all.
+        labels: What some words are counted as, instead of their own names.
         run_words: Words that are sorted in memory; a longer text goes through temporary files,
             which live as long as the context.
 
@@ -90,15 +107,15 @@ def count_ngrams(
         DataError: A text cannot be read, is not UTF-8 or contains `<s>`, `</s>` or `<unk>`; with
             file and line. Or there is no text.
     """
-    vocabulary = Vocabulary(limit)
+    vocabulary = Vocabulary(limit, labels)
     with tempfile.TemporaryDirectory(prefix="asr-lm-") as directory:
         runs = _Runs(Path(directory), order)
         for tokens in _token_runs(paths, vocabulary, run_words):
-            runs.add(tokens, len(vocabulary))
-        rows, counts = runs.merged(len(vocabulary))
+            runs.add(tokens, len(vocabulary.names))
+        rows, counts = runs.merged(len(vocabulary.names))
         if not counts.size:
             raise DataError(f"no text in {', '.join(map(str, paths))}")
-        yield NgramCounts(rows, counts, list(vocabulary))
+        yield NgramCounts(rows, counts, vocabulary.names)
 
 
 def _token_runs(paths: Sequence[Path], vocabulary: Vocabulary, run_words: int) -> Iterator[Array]:

@@ -24,6 +24,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from asr.config import Options
+from asr.lm.classes import WordClass, classes_within, written_out
 from asr.lm.compiled import compiled
 from asr.lm.counting import BOS_ID, RUN_WORDS, count_ngrams
 from asr.lm.ngram import NgramModel
@@ -80,7 +81,10 @@ class BuiltModel:
 
 
 def build_model(
-    paths: Sequence[Path], options: BuildOptions, vocabulary: Sequence[str] | None = None
+    paths: Sequence[Path],
+    options: BuildOptions,
+    vocabulary: Sequence[str] | None = None,
+    classes: Sequence[WordClass] = (),
 ) -> BuiltModel:
     """Estimate a model from texts.
 
@@ -89,25 +93,37 @@ def build_model(
         options: Order, pruning and memory.
         vocabulary: Words of the model. Others are read as `<unk>`, which then has counts of its
             own; those the text lacks share what `<unk>` gets otherwise. None for all of the text.
+        classes: Words that stand for each other, those that a vocabulary lacks left out; counts,
+            pruning and discounts are those of the text in classes.
 
     Raises:
-        DataError: A text cannot be read or holds a sentence mark; see `count_ngrams`.
+        DataError: A text cannot be read or holds a sentence mark; see `count_ngrams`. Or classes
+            make too many n-grams; see `classes.written_out`.
     """
-    trie, words = _counted(paths, options, vocabulary)
+    if vocabulary is not None:
+        classes = classes_within(classes, frozenset(vocabulary))
+    trie, words = _counted(paths, options, vocabulary, classes)
     fill_contexts(trie)
     levels = list(pairwise(trie.starts))
     discounts = [discounts_of(trie.counts[begin:end]) for begin, end in levels]
     probs, gammas = _estimate(trie, discounts)
     # What is no longer needed makes room: these are a third of the memory.
     trie = trie._replace(first=trie.first[:0].copy(), counts=trie.counts[:0].copy())
-    return BuiltModel(forward_model(trie, probs, gammas, words), tuple(discounts))
+    model = forward_model(trie, probs, gammas, words)
+    return BuiltModel(written_out(model, classes) if classes else model, tuple(discounts))
 
 
 def _counted(
-    paths: Sequence[Path], options: BuildOptions, vocabulary: Sequence[str] | None
+    paths: Sequence[Path],
+    options: BuildOptions,
+    vocabulary: Sequence[str] | None,
+    classes: Sequence[WordClass],
 ) -> tuple[SuffixTrie, list[bytes]]:
     limit = None if vocabulary is None else [word.encode() for word in vocabulary]
-    with count_ngrams(paths, options.order, limit, run_words=options.run_words) as counts:
+    labels = {word.encode(): one.label for one in classes for word in one.words}
+    with count_ngrams(
+        paths, options.order, limit, labels=labels, run_words=options.run_words
+    ) as counts:
         thresholds = np.array([options.threshold(n) for n in range(1, options.order + 1)])
         return suffix_trie(counts, thresholds), counts.words
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from asr.config import Options
+from asr.lm.classes import classes_within, read_classes
 from asr.lm.counting import text_blocks
 from asr.lm.kneser_ney import BuildOptions, build_model
 from asr.lm.mixing import best_weights, interpolate_models
@@ -25,6 +26,7 @@ class LmOptions(Options):
         prose: Texts below the corpora directory, plain or gzip, cut into sentences by `asr.prose`.
         vocabulary: Only so many of the most frequent words of the prose, beside all words of the
             transcripts, and only those that the transcripts' letters can spell. None for all.
+        classes: File of `asr.lm.classes`: words of the transcripts that stand for each other.
         prune: N-grams are dropped whose loss changes the perplexity by less than this share; 0
             keeps them all.
     """
@@ -32,6 +34,7 @@ class LmOptions(Options):
     order: int = Field(default=3, ge=1, le=16)
     prose: tuple[str, ...] = ()
     vocabulary: int | None = Field(default=None, ge=1)
+    classes: Path | None = None
     prune: float = Field(default=0.0, ge=0)
 
 
@@ -76,7 +79,7 @@ def mix_language_model(texts: LmTexts, options: LmOptions) -> MixedModel:
     """
     words = None if options.vocabulary is None else vocabulary_of(texts, options.vocabulary)
     build = BuildOptions(order=options.order)
-    parts = [build_model([path], build).model for path in texts.transcripts]
+    parts = [_model_of(path, build, options.classes) for path in texts.transcripts]
     parts += [build_model([path], build, words).model for path in texts.prose]
     shares, mixed = [1.0], parts[0]
     if len(parts) > 1:
@@ -86,6 +89,13 @@ def mix_language_model(texts: LmTexts, options: LmOptions) -> MixedModel:
         mixed = prune(mixed, options.prune)
     names = [path.stem for path in (*texts.transcripts, *texts.prose)]
     return MixedModel(mixed, list(zip(names, shares, strict=True)))
+
+
+def _model_of(transcripts: Path, build: BuildOptions, classes: Path | None) -> NgramModel:
+    """Of one corpus; classes say nothing of words that it lacks."""
+    known = frozenset(words_of(transcripts)) if classes is not None else frozenset()
+    alike = [] if classes is None else classes_within(read_classes(classes), known)
+    return build_model([transcripts], build, classes=alike).model
 
 
 def vocabulary_of(texts: LmTexts, num_frequent: int | None) -> list[str]:

@@ -5,4 +5,6 @@ from pathlib import Path
 from asr.recipe import LmOptions, Recipe, Source, main
 
 if __name__ == "__main__":
-    main(Recipe(Path(__file__).parent, [Source("an4", "an4")], LmOptions(order=4)))
+    directory = Path(__file__).parent
+    lm = LmOptions(order=4, classes=directory / "classes.txt")
+    main(Recipe(directory, [Source("an4", "an4")], lm))
