@@ -30,8 +30,8 @@ class Prior(NamedTuple):
     """What is known of utterances before one is heard.
 
     Attributes:
-        mean: (num_mels,) of all frames.
-        std: (num_mels,) of frames from their own utterance's mean.
+        mean: (num_mels,) natural log energies, of all frames.
+        std: (num_mels,) likewise, of frames from their own utterance's mean.
         num_frames: How many frames of an utterance it counts like, at least 0.
     """
 
@@ -108,8 +108,8 @@ def normalize_utterances_(features: Tensor, valid: Tensor, heard: Tensor, prior:
 
     Only frames that are `heard` count; without any, nothing is divided. A prior counts as if so
     many frames more had its mean, moved to the level of the utterance (its mean over all mels), and
-    its deviation: the maximum a posteriori estimate of mean and variance, each with the other
-    given, under priors worth that many frames (Gauvain & Lee 1994, section 3).
+    its deviation; as in maximum a posteriori estimation (Gauvain & Lee 1994), but that the variance
+    is about the utterance's own mean.
 
     Args:
         features: (batch, max_frames, num_mels) log energies.

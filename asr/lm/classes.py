@@ -115,32 +115,42 @@ def written_out(model: NgramModel, classes: Sequence[WordClass]) -> NgramModel:
     words = [members.get(word, (word,)) for word in model.words]
     sizes = np.array([len(alike) for alike in words], np.int64)
     first = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    rows_of_orders = order_rows(model)
+    repeats_of_orders = [_num_combinations(rows, sizes) for rows in rows_of_orders]
     tables: list[OrderTable] = []
     begin = 1
-    for rows, end in zip(order_rows(model), model.order_ends, strict=True):
+    for rows, repeats in zip(rows_of_orders, repeats_of_orders, strict=True):
+        end = begin + len(rows)
         log_probs = model.tables.log_prob[begin:end] - np.log(sizes[rows[:, -1]])
-        if len(tables) + 1 < model.order:
-            backoffs = model.tables.backoff[begin:end]
-        else:
-            backoffs = np.zeros(len(rows), np.float32)
-        counts = sizes[rows].astype(np.float64).prod(axis=1)
-        if counts.sum() > MAX_NGRAMS:
-            raise DataError(
-                f"with its classes the language model has {counts.sum():.3g} n-grams of order "
-                f"{rows.shape[1]}, more than {MAX_NGRAMS}",
-                hint="choose a lower order, prune, or make classes smaller",
-            )
-        repeats = counts.astype(np.int64)
-        ids = _combinations(rows, repeats, sizes, first)
+        backoffs = np.zeros(len(rows), np.float32)
+        inner = model.tables.backoff[begin:end]  # none of the highest order
+        backoffs[: len(inner)] = inner
         tables.append(
             OrderTable(
-                ids,
+                _combinations(rows, repeats, sizes, first),
                 np.repeat(log_probs.astype(np.float32), repeats),
                 np.repeat(backoffs, repeats),
             )
         )
         begin = end
     return model_from_tables([word.encode() for alike in words for word in alike], tables)
+
+
+def _num_combinations(rows: Array, sizes: Array) -> Array:
+    """(num_rows,) int64, in how many ways words can stand for the labels of each n-gram.
+
+    Raises:
+        DataError: That is more than `MAX_NGRAMS` together.
+    """
+    counts = sizes[rows].astype(np.float64).prod(axis=1)
+    if counts.sum() > MAX_NGRAMS:
+        raise DataError(
+            f"with its classes the language model has {counts.sum():.3g} n-grams of order "
+            f"{rows.shape[1]}, more than {MAX_NGRAMS}",
+            hint="choose a lower order, prune, or make classes smaller",
+        )
+    repeats: Array = counts.astype(np.int64)
+    return repeats
 
 
 def _combinations(rows: Array, repeats: Array, sizes: Array, first: Array) -> Array:

@@ -26,7 +26,8 @@ class LmOptions(Options):
         prose: Texts below the corpora directory, plain or gzip, cut into sentences by `asr.prose`.
         vocabulary: Only so many of the most frequent words of the prose, beside all words of the
             transcripts, and only those that the transcripts' letters can spell. None for all.
-        classes: File of `asr.lm.classes`: words of the transcripts that stand for each other.
+        classes: File of `asr.lm.classes`: words that stand for each other, written as the
+            normalised transcripts write them; words that these lack are left out.
         prune: N-grams are dropped whose loss changes the perplexity by less than this share; 0
             keeps them all.
     """
