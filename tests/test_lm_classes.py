@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_cli_decoding import asr
 
@@ -55,6 +55,7 @@ def test_a_word_has_an_equal_share_of_its_class(
 
 
 @settings(max_examples=20, deadline=None)
+@example([[]], 3, [])  # no trigram at all
 @given(texts, st.integers(1, 3), st.lists(st.sampled_from([*WORDS, "3"]), max_size=3))
 def test_probabilities_add_up_to_one(
     tmp_path_factory: pytest.TempPathFactory,

@@ -155,8 +155,8 @@ def _num_combinations(rows: Array, sizes: Array) -> Array:
 
 def _combinations(rows: Array, repeats: Array, sizes: Array, first: Array) -> Array:
     """(sum of repeats, order) int32: each row with every choice of words for its labels."""
-    ends = np.cumsum(repeats)
-    left = np.arange(int(ends[-1])) - np.repeat(ends - repeats, repeats)
+    begins = np.cumsum(repeats) - repeats
+    left = np.arange(int(repeats.sum())) - np.repeat(begins, repeats)
     source = np.repeat(rows, repeats, axis=0)
     ids = np.empty(source.shape, np.int32)
     for column in range(rows.shape[1] - 1, -1, -1):
