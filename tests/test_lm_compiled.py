@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any
 
-import numba
 import numpy as np
-import numpy.typing as npt
+from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.lm.compiled import lower_bound
 
-Values = npt.NDArray[np.int32]
-
-
-def search(values: Values, begin: int, end: int, value: int) -> int:
-    """`lower_bound`, for Python to call once it is compiled."""
-    return lower_bound(values, begin, end, value)
-
-
-compiled_search: Any = numba.njit(search)
+call_lower_bound = from_python(lower_bound)
 
 
 @settings(max_examples=200)
@@ -35,4 +25,4 @@ def test_lower_bound_is_the_standard_librarys_bisection(
     values = [*rest[:begin], *sorted(rest[begin:end]), *rest[end:]]
     for value in range(-1, 22):
         expected = bisect_left(values, value, begin, end)
-        assert compiled_search(np.array(values, np.int32), begin, end, value) == expected
+        assert call_lower_bound(np.array(values, np.int32), begin, end, value) == expected

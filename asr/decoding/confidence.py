@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.fusion import Spelling
-from asr.lm.compiled import compiled, inner, kernel
+from asr.lm.compiled import compiled, inner, part
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -71,7 +71,7 @@ def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     return count
 
 
-@kernel
+@inner
 def fill_spans(tokens: Array, spelling: Spelling, spans: Array) -> int:
     """Fill the rows of `spans`: first token of each word, and one past its last.
 
@@ -149,7 +149,7 @@ def _search_edits(best: Array, other: Array, furthest: Array) -> int:
     return -1
 
 
-@kernel
+@inner
 def mark_hits(best: Array, other: Array, furthest: Array, is_hit: Array) -> None:
     """Mark the words of `best` that an alignment with the fewest edits finds in `other`.
 
@@ -253,7 +253,7 @@ def frame_entropies(log_probs: Array) -> Array:
     return entropies
 
 
-@compiled
+@part
 def run_entropies(log_probs: Array, starts: Array, ends: Array) -> Array:
     """As `frame_entropies`, where only the frames from `starts` to before `ends` are asked for.
 

@@ -36,7 +36,7 @@ class Pruning(NamedTuple):
     token_threshold: float
 
 
-@kernel
+@inner
 def log_add(left: float, right: float) -> float:
     """log(exp(left) + exp(right))."""
     if left < right:
@@ -110,7 +110,7 @@ def _stay_all(beam: Beam, arena: Arena, log_probs: Array, num_kept: int, floor: 
     return best
 
 
-@kernel
+@inner
 def kth_highest(values: Array, k: int) -> float:
     """The k-th highest of some values, k from 1; reorders them (Hoare's quickselect)."""
     low, high, target = 0, values.size - 1, k - 1

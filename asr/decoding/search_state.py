@@ -196,7 +196,7 @@ def _slot(arena: Arena, parent: int, token: int) -> int:
     return slot
 
 
-@kernel
+@inner
 def child_node(arena: Arena, parent: int, token: int) -> int:
     """Node of `parent` extended by `token`, made if there is none."""
     slot = _slot(arena, parent, token)
@@ -210,7 +210,7 @@ def child_node(arena: Arena, parent: int, token: int) -> int:
     return new
 
 
-@kernel
+@inner
 def add_record(arena: Arena, parent: int, start: int, end: int) -> int:
     """A record of a token that begins in frame `start`, after the one of `parent`."""
     new: int = arena.used[1]

@@ -13,6 +13,8 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
+from asr.lm.inner_code import InnerCompiler
+
 int64: Any = numba.int64
 FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
@@ -64,8 +66,11 @@ def kernel(function: FunctionT) -> FunctionT:
 
 
 def inner(function: FunctionT) -> FunctionT:
-    """As `kernel`, for a function that only compiled functions call: less to compile."""
-    return _compile(function, _nrt=False, no_cpython_wrapper=True)
+    """As `kernel`, for a function that only compiled functions call: less to compile.
+
+    A call from Python would end the program.
+    """
+    return _compile(function, _nrt=False, pipeline_class=InnerCompiler)
 
 
 def woven(function: FunctionT) -> FunctionT:
@@ -74,7 +79,7 @@ def woven(function: FunctionT) -> FunctionT:
     A call passes every field of every array of every tuple among its arguments, some hundreds for
     all that a beam search knows: that was two thirds of the time of a wide beam.
     """
-    return _compile(function, _nrt=False, no_cpython_wrapper=True, forceinline=True)
+    return _compile(function, _nrt=False, forceinline=True, pipeline_class=InnerCompiler)
 
 
 def called(function: FunctionT) -> FunctionT:
@@ -86,8 +91,8 @@ def called(function: FunctionT) -> FunctionT:
 
 
 def part(function: FunctionT) -> FunctionT:
-    """As `compiled`, for a function that only compiled functions call: less to compile."""
-    return _compile(function, no_cpython_wrapper=True)
+    """As `inner`, for a function that makes arrays or calls those that do."""
+    return _compile(function, pipeline_class=InnerCompiler)
 
 
 @inner
