@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -41,14 +42,37 @@ SOURCES = _digest()
 def _compile(function: FunctionT, **options: Any) -> FunctionT:
     """Compile at the first call, and keep the machine code as long as no source changes.
 
+    Compiled functions that call it get an inner function of the same body, so that what Python
+    never calls itself is not compiled for it.
+    """
+    dispatcher = _dispatcher(function, **options)
+    if dispatcher is not function:  # as it is with NUMBA_DISABLE_JIT
+        callee = _compile_inner(function, **options)
+        dispatcher.get_call_template = callee.get_call_template
+        dispatcher.get_overload = callee.get_overload
+    return cast(FunctionT, dispatcher)
+
+
+def _compile_inner(function: FunctionT, **options: Any) -> Any:
+    """Compile for compiled functions alone, under a name of its own: files on disk go by it."""
+    copy = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__
+    )
+    copy.__qualname__ = f"inner_{function.__name__}"
+    return _dispatcher(copy, pipeline_class=InnerCompiler, **options)
+
+
+def _dispatcher(function: Callable[..., object], **options: Any) -> Any:
+    """Numba's, with a stamp of all sources.
+
     Numba looks at the file of the function itself alone. It holds the code of the functions called
     as well, and so, after an update that changed only theirs, the old code would go on, and where
     tuples had other fields then, destroy memory.
     """
     dispatcher = numba.njit(**SETTINGS | options)(function)
-    if dispatcher is not function:  # as it is with NUMBA_DISABLE_JIT
+    if dispatcher is not function:
         dispatcher._cache._cache_file._source_stamp = SOURCES
-    return cast(FunctionT, dispatcher)
+    return dispatcher
 
 
 def compiled(function: FunctionT) -> FunctionT:
@@ -70,7 +94,7 @@ def inner(function: FunctionT) -> FunctionT:
 
     A call from Python would end the program.
     """
-    return _compile(function, _nrt=False, pipeline_class=InnerCompiler)
+    return cast(FunctionT, _compile_inner(function, _nrt=False))
 
 
 def woven(function: FunctionT) -> FunctionT:
@@ -79,7 +103,7 @@ def woven(function: FunctionT) -> FunctionT:
     A call passes every field of every array of every tuple among its arguments, some hundreds for
     all that a beam search knows: that was two thirds of the time of a wide beam.
     """
-    return _compile(function, _nrt=False, forceinline=True, pipeline_class=InnerCompiler)
+    return cast(FunctionT, _compile_inner(function, _nrt=False, forceinline=True))
 
 
 def called(function: FunctionT) -> FunctionT:
@@ -92,7 +116,7 @@ def called(function: FunctionT) -> FunctionT:
 
 def part(function: FunctionT) -> FunctionT:
     """As `inner`, for a function that makes arrays or calls those that do."""
-    return _compile(function, pipeline_class=InnerCompiler)
+    return cast(FunctionT, _compile_inner(function))
 
 
 @inner
