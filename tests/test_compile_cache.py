@@ -25,30 +25,51 @@ import numpy as np
 from asr.lm.calling import place_of
 print(place_of(np.arange(9), 4), sum(place_of.stats.cache_hits.values()))
 """
+NESTED_CALLER = """
+from asr.lm.compiled import compiled
+
+@compiled
+def doubled(value):
+    return 2 * value
+
+@compiled
+def quadrupled(value):
+    return doubled(doubled(value))
+"""
+NESTED_CALL = """
+from asr.lm.calling import doubled, quadrupled
+print(quadrupled(3), len(doubled.signatures), doubled(3), len(doubled.signatures))
+"""
 
 
-def call(directory: Path) -> list[int]:
-    """The value, and how often machine code was found on disk."""
+def call(directory: Path, calls: str = CALL) -> list[int]:
+    """What the calls print; of `CALL` the value, and how often machine code was found on disk."""
     environment = os.environ | {"PYTHONPATH": str(directory)}
     environment.pop("NUMBA_CACHE_DIR", None)
-    command = [sys.executable, "-c", CALL]
+    command = [sys.executable, "-c", calls]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env=environment, cwd=directory
     )
     return [int(value) for value in done.stdout.split()]
 
 
-def test_machine_code_is_made_anew_when_a_function_that_it_calls_has_changed(
-    tmp_path: Path,
-) -> None:
-    package = tmp_path / "asr"
+def copy_with(callers: str, directory: Path) -> Path:
+    """A copy of this package with a module `asr.lm.calling`; the folder of that module."""
+    package = directory / "asr"
     shutil.copytree(
         Path(asr.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "models")
     )
-    (package / "lm" / "calling.py").write_text(CALLER, encoding="utf-8")
+    (package / "lm" / "calling.py").write_text(callers, encoding="utf-8")
+    return package / "lm"
+
+
+def test_machine_code_is_made_anew_when_a_function_that_it_calls_has_changed(
+    tmp_path: Path,
+) -> None:
+    lm = copy_with(CALLER, tmp_path)
     assert call(tmp_path) == [4, 0]
     assert call(tmp_path) == [4, 1]
-    callee = package / "lm" / "compiled.py"
+    callee = lm / "compiled.py"
     source = callee.read_text(encoding="utf-8")
     assert "place: int = low" in source
     callee.write_text(
@@ -56,6 +77,14 @@ def test_machine_code_is_made_anew_when_a_function_that_it_calls_has_changed(
     )
     assert call(tmp_path) == [104, 0]
     assert call(tmp_path) == [104, 1]
+
+
+def test_what_compiled_code_calls_is_compiled_for_python_when_python_calls_it(
+    tmp_path: Path,
+) -> None:
+    copy_with(NESTED_CALLER, tmp_path)
+    for _ in range(2):  # the second time from disk
+        assert call(tmp_path, NESTED_CALL) == [12, 0, 6, 1]
 
 
 def test_packages_with_compiled_functions_are_known() -> None:
