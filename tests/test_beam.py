@@ -12,7 +12,6 @@ import pytest
 import reference
 import torch
 import torchaudio
-from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +21,6 @@ from asr.decoding.calibration import Calibration
 from asr.decoding.search import kth_highest, log_add
 from asr.errors import ConfigError
 from asr.tokens import TokensConfig, build_tokenizer
-
-call_kth_highest = from_python(kth_highest)
-call_log_add = from_python(log_add)
 
 FRAME_S = 0.04
 CHARACTERS = build_tokenizer(TokensConfig(kind="char"), ["ab a"])
@@ -215,7 +211,7 @@ def test_memory_follows_the_beam_not_the_length() -> None:
 )
 def test_kth_highest_equals_sorting(values: list[float], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(values)))
-    assert call_kth_highest(np.array(values), k) == sorted(values, reverse=True)[k - 1]
+    assert kth_highest(np.array(values), k) == sorted(values, reverse=True)[k - 1]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +227,7 @@ def test_kth_highest_equals_sorting(values: list[float], data: st.DataObject) ->
     ],
 )
 def test_log_add(left: float, right: float, expected: float) -> None:
-    assert call_log_add(left, right) == pytest.approx(expected, abs=1e-15)
+    assert log_add(left, right) == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize(

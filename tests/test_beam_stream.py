@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from from_python import from_python
 from hypothesis import given
 from hypothesis import strategies as st
 from test_beam import CHARACTERS, FRAME_S, VOCAB_SIZE, random_log_probs
@@ -26,9 +25,6 @@ from asr.decoding.search_state import (
     new_workspace,
 )
 from asr.errors import DataError
-
-call_add_record = from_python(add_record)
-call_child_node = from_python(child_node)
 
 NARROW = BeamConfig(beam_width=9, num_best=9)
 
@@ -92,11 +88,11 @@ def test_collecting_garbage_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_collect_keeps_what_the_beam_needs() -> None:
     arena, beam = new_arena(8), new_workspace(4, 5).beam
     begin(beam, arena, Start(0, 0))
-    a = call_child_node(arena, 0, 1)
-    ab, _dropped = call_child_node(arena, a, 2), call_child_node(arena, a, 3)
-    record_a = call_add_record(arena, -1, 3, 0)
-    call_add_record(arena, record_a, 6, 5)
-    record_b = call_add_record(arena, record_a, 7, 4)
+    a = child_node(arena, 0, 1)
+    ab, _dropped = child_node(arena, a, 2), child_node(arena, a, 3)
+    record_a = add_record(arena, -1, 3, 0)
+    add_record(arena, record_a, 6, 5)
+    record_b = add_record(arena, record_a, 7, 4)
     entry = beam.entries[0, 0]
     entry["node"], entry["blank_record"] = ab, record_b
     smaller = collect(arena, beam)
@@ -106,8 +102,8 @@ def test_collect_keeps_what_the_beam_needs() -> None:
     assert [smaller.token[node], smaller.token[smaller.parent[node]]] == [2, 1]
     assert (smaller.record_start[record], smaller.record_end[record]) == (7, 4)
     assert smaller.record_start[smaller.record_parent[record]] == 3
-    assert call_child_node(smaller, smaller.parent[node], 2) == node
-    assert call_child_node(smaller, smaller.parent[node], 3) == 3
+    assert child_node(smaller, smaller.parent[node], 2) == node
+    assert child_node(smaller, smaller.parent[node], 3) == 3
 
 
 def test_an_utterance_leaves_nothing_behind_for_the_next() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,10 +28,6 @@ from asr.decoding.lexicon import build_spelling
 from asr.tokens import Tokenizer, TokensConfig, build_tokenizer, tokenizer_from_dict
 from asr.wer import count_errors
 
-call_fill_spans = from_python(fill_spans)
-call_mark_hits = from_python(mark_hits)
-call_run_entropies = from_python(run_entropies)
-
 CHARACTERS = tokenizer_from_dict({"kind": "char", "vocab": ["<blank>", "a", " ", "b", "c"]})
 WORDS = build_tokenizer(TokensConfig(kind="word"), ["a ab b c"])
 BPE = build_tokenizer(TokensConfig(kind="bpe", vocab_size=6), ["abba ab a bab", "bb aa ab abba"])
@@ -46,7 +41,7 @@ def hits(best: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
     """Indices that `mark_hits` marks."""
     is_hit = np.ones(len(best), np.bool_)
     scratch = np.full((MAX_EDITS + 1, 2 * MAX_EDITS + 3), 7, np.int32)
-    call_mark_hits(np.array(best, np.uint64), np.array(other, np.uint64), scratch, is_hit)
+    mark_hits(np.array(best, np.uint64), np.array(other, np.uint64), scratch, is_hit)
     return tuple(np.flatnonzero(is_hit).tolist())
 
 
@@ -151,7 +146,7 @@ def test_spans_are_those_of_the_tokenizer(name: str, data: st.DataObject) -> Non
     tokens = data.draw(st.lists(st.integers(1, len(tokenizer.vocab) - 1), max_size=12))
     spans = np.full((len(tokens), 2), 99, np.int64)
     spelling, _ = build_spelling(tokenizer)
-    num_words = call_fill_spans(np.array(tokens, np.int32), spelling, spans)
+    num_words = fill_spans(np.array(tokens, np.int32), spelling, spans)
     expected = [[first, stop] for _, first, stop in tokenizer.spelled_spans(tokens)]
     assert spans[:num_words].tolist() == expected
 
@@ -260,7 +255,7 @@ def test_entropies_of_runs_are_those_of_their_frames(seed: int, data: st.DataObj
     edges = sorted(data.draw(st.sets(st.integers(0, len(log_probs)))))
     edges = edges[: len(edges) // 2 * 2]
     starts, ends = (np.array(edges[part::2], np.int32) for part in (0, 1))
-    found, expected = call_run_entropies(log_probs, starts, ends), frame_entropies(log_probs)
+    found, expected = run_entropies(log_probs, starts, ends), frame_entropies(log_probs)
     inside = [((starts <= frame) & (frame < ends)).any() for frame in range(len(log_probs))]
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.where(inside, expected, np.inf))

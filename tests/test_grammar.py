@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from from_python import from_python
 from grammar_reference import (
     Tree,
     accepts,
@@ -29,8 +28,6 @@ from asr.decoding.grammar import compile_grammar, parse_grammar
 from asr.decoding.lexicon import build_spelling
 from asr.errors import DataError
 from asr.tokens import tokenizer_from_dict
-
-call_find_arc = from_python(find_arc)
 
 LABELS = {letter: 1 + index for index, letter in enumerate("'abcdefghijklmnopqrstuvwxyzé")}
 ORDER = "$order = (small | large) coffee [with milk]"
@@ -349,4 +346,4 @@ def test_find_arc_is_what_the_tables_say() -> None:
     tables = compiled("$a = (ab | ac | b | bad | café) (x | y)* [zoo];")
     for state in range(len(tables.is_final)):
         expected = [arcs_of(tables, state).get(label, -1) for label in range(-1, 40)]
-        assert [call_find_arc(tables, state, label) for label in range(-1, 40)] == expected
+        assert [find_arc(tables, state, label) for label in range(-1, 40)] == expected

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_files import GOLDEN, assert_same_ngrams, ngrams_of, read_ngrams
@@ -19,8 +18,6 @@ from asr.lm.arpa_lines import parse_number
 from asr.lm.arpa_writing import write_arpa
 from asr.lm.files import read_model, write_model
 from asr.lm.trie import are_sorted, in_sorted
-
-call_parse_number = from_python(parse_number)
 
 GOOD = r"""a comment before the data
 
@@ -256,7 +253,7 @@ def test_numbers_are_read_as_python_reads_them() -> None:
     for _ in range(500):
         value = generator.uniform(0, 10.0 ** generator.integers(-6, 6))
         text = f"-{value:.{generator.integers(0, 9)}f}"
-        place, number = call_parse_number(np.frombuffer(text.encode() + b" ", np.uint8), 0)
+        place, number = parse_number(np.frombuffer(text.encode() + b" ", np.uint8), 0)
         assert (place, number) == (len(text), float(text))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from from_python import from_python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lm_files import arpa_text, ngrams_of
@@ -21,8 +20,6 @@ from asr.errors import DataError
 from asr.lm.arpa import read_arpa
 from asr.lm.arpa_lines import MAX_DIGITS, parse_lines, parse_number, room_for
 from asr.lm.word_index import index_words
-
-call_parse_number = from_python(parse_number)
 
 # Words that look like numbers, like marks of the format, or hold what is white space elsewhere.
 WORDS = ["<s>", "</s>", "a", "b", "-1", "0.5", "\\x", "ü", "nan", "\x00a", "\x1f", "\u2003"]
@@ -160,7 +157,7 @@ numbers = st.one_of(
 def test_a_number_is_python_s_bit_for_bit_or_left_to_it(number: str, after: str) -> None:
     text = (number + after + "7\n").encode()
     field = re.split(r"[ \t\r\n\x0b\x0c]", number + after)[0]
-    end, found = call_parse_number(np.frombuffer(text, np.uint8), 0)
+    end, found = parse_number(np.frombuffer(text, np.uint8), 0)
     assert is_plain(field) == (not np.isnan(found)), field
     if is_plain(field):
         assert end == len(field.encode())
@@ -170,7 +167,7 @@ def test_a_number_is_python_s_bit_for_bit_or_left_to_it(number: str, after: str)
 @pytest.mark.parametrize("letter", sorted({*range(256)} - {*b" \t\n\r\x0b\x0c", *b"0123456789."}))
 def test_a_number_ends_at_white_space_only(letter: int) -> None:
     text = np.frombuffer(b"-1" + bytes([letter]) + b"a\n", np.uint8)
-    assert np.isnan(call_parse_number(text, 0)[1])
+    assert np.isnan(parse_number(text, 0)[1])
 
 
 def test_rows_lines_and_places_are_counted() -> None:

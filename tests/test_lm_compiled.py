@@ -5,13 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 
 import numpy as np
-from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.lm.compiled import lower_bound
-
-call_lower_bound = from_python(lower_bound)
 
 
 @settings(max_examples=200)
@@ -25,4 +22,4 @@ def test_lower_bound_is_the_standard_librarys_bisection(
     values = [*rest[:begin], *sorted(rest[begin:end]), *rest[end:]]
     for value in range(-1, 22):
         expected = bisect_left(values, value, begin, end)
-        assert call_lower_bound(np.array(values, np.int32), begin, end, value) == expected
+        assert lower_bound(np.array(values, np.int32), begin, end, value) == expected

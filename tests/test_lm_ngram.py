@@ -9,7 +9,6 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_files import (
@@ -26,8 +25,6 @@ from asr.lm.arpa import read_arpa
 from asr.lm.bulk import score_words
 from asr.lm.ngram import SENTENCE_BREAK, NgramModel, advance
 from asr.lm.tables import FEW, UNKNOWN_LOG_PROB, empty_tables, find_child
-
-call_find_child = from_python(find_child)
 
 HELDOUT = [line.split() for line in (GOLDEN / "heldout.txt").read_text().splitlines()]
 SMALL: Ngrams = {
@@ -215,7 +212,7 @@ class TestManyChildren:
         words = np.arange(-1, len(self.model.words) + 1)
         for node in range(0, tables.num_inner, 7):
             begin, end = tables.first_child[node : node + 2]
-            found = {int(word): call_find_child(tables, node, int(word)) for word in words}
+            found = {int(word): find_child(tables, node, int(word)) for word in words}
             expected = {int(tables.word[child]): int(child) for child in range(begin, end)}
             assert {word: child for word, child in found.items() if child >= 0} == expected
 

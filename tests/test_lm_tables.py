@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_models import (
@@ -38,9 +37,6 @@ from asr.lm.tables import (
     slot_of,
 )
 from asr.lm.trie import MAX_NODES, check_num_nodes
-
-call_find_child = from_python(find_child)
-call_slot_of = from_python(slot_of)
 
 SETTINGS = settings(max_examples=50)
 # Orders 1 to 6, histories of many and of few children, words that never follow: the corners.
@@ -95,7 +91,7 @@ def test_any_child_is_found_and_no_other(shape: Shape) -> None:
         if len(history) < shape.order:
             words = range(-3, reference.num_words + 3)
             expected = [nodes.get((*history, word), -1) for word in words]
-            assert [call_find_child(model.tables, node, word) for word in words] == expected
+            assert [find_child(model.tables, node, word) for word in words] == expected
 
 
 @SETTINGS
@@ -153,7 +149,7 @@ def test_a_search_meets_no_empty_slot_before_the_child(shape: Shape) -> None:
     for node in range(1, tables.num_inner):
         begin, end = tables.first_child[node : node + 2]
         for child in range(begin, end) if end - begin > FEW else ():
-            slot = call_slot_of(tables, node, int(tables.word[child]))
+            slot = slot_of(tables, node, int(tables.word[child]))
             while tables.slots[slot] != child:
                 assert tables.slots[slot] != EMPTY_SLOT
                 slot = (slot + 1) % tables.slots.size
@@ -215,7 +211,7 @@ def test_few_and_many_children_are_found_alike(num_children: int) -> None:
     ngrams |= {(49, word): (-word / 16, 0.0) for word in chosen}
     model = model_of_ids(ngrams, 2, words)
     for word in range(-1, 51):
-        child = call_find_child(model.tables, 50, word)
+        child = find_child(model.tables, 50, word)
         assert (child >= 0) == (word in chosen)
         assert child < 0 or model.tables.log_prob[child] == -word / 16
     assert (model.tables.slots.size > 1) == (num_children > FEW)

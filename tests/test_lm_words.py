@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from from_python import from_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_files import GOLDEN
@@ -22,10 +21,6 @@ from asr.lm.word_index import (
     hash_word,
     index_words,
 )
-
-call_find_word = from_python(find_word)
-call_first_slot = from_python(first_slot)
-call_hash_word = from_python(hash_word)
 
 WORDS = [
     b"a",
@@ -79,13 +74,13 @@ def test_as_many_ids_as_fit_into_so_many_bytes(text: bytes) -> None:
 def test_every_word_is_found_and_no_other() -> None:
     for number, word in enumerate(WORDS):
         text = np.frombuffer(b"xx" + word + b" yy", np.uint8)
-        end, mixed = call_hash_word(text, 2)
+        end, mixed = hash_word(text, 2)
         assert end == 2 + len(word)
-        assert call_find_word(INDEX, text, 2, end, np.uint64(mixed)) == number
-        assert call_find_word(INDEX, text, 1, end, np.uint64(mixed)) == -1, "of another length"
+        assert find_word(INDEX, text, 2, end, np.uint64(mixed)) == number
+        assert find_word(INDEX, text, 1, end, np.uint64(mixed)) == -1, "of another length"
         other = text.copy()
         other[2] ^= 64
-        assert call_find_word(INDEX, other, 2, end, np.uint64(mixed)) == -1, "of the same hash"
+        assert find_word(INDEX, other, 2, end, np.uint64(mixed)) == -1, "of the same hash"
 
 
 @pytest.mark.parametrize("text", ["", "call marta", "  call\tunheard \r", "call\nmarta oh oh"])
@@ -118,7 +113,7 @@ def test_hash_is_that_of_the_word_alone(text: bytes, before: int) -> None:
     """Whatever stands around the word; up to white space, which bytes.split knows."""
     word = (text.split() or [b""])[0] if not text[:1].isspace() else b""
     letters = np.frombuffer(b"x" * before + text, np.uint8)
-    end, mixed = call_hash_word(letters, before)
+    end, mixed = hash_word(letters, before)
     assert (end, int(mixed)) == (before + len(word), fnv1a(word))
 
 
@@ -153,7 +148,7 @@ def colliding(num_words: int, of_slots: int) -> list[bytes]:
     candidates = (b"%d" % number for number in range(10**6))
     while len(found) < num_words:
         word = next(candidates)
-        if call_first_slot(index, np.uint64(fnv1a(word))) >= of_slots - 2:
+        if first_slot(index, np.uint64(fnv1a(word))) >= of_slots - 2:
             found.append(word)
     return found
 
@@ -172,8 +167,8 @@ def test_words_of_one_letter_are_not_neighbours() -> None:
     """As names of letters are, in a vocabulary of a hundred words: few searches go on."""
     letters = [chr(letter).encode() for letter in range(ord("a"), ord("z") + 1)]
     index = index_words(b"\n".join([*letters, *[b"w%d" % number for number in range(75)]]))
-    mixed = [call_hash_word(np.frombuffer(letter, np.uint8), 0)[1] for letter in letters]
-    begins = {call_first_slot(index, np.uint64(number)) for number in mixed}
+    mixed = [hash_word(np.frombuffer(letter, np.uint8), 0)[1] for letter in letters]
+    begins = {first_slot(index, np.uint64(number)) for number in mixed}
     # At random 26 words begin at some 24 of 203 slots.
     assert len(begins) > 18
 
@@ -183,7 +178,7 @@ def pairs_of_one_tag() -> Iterator[tuple[bytes, bytes]]:
     by_tag: dict[int, list[bytes]] = defaultdict(list)
     for number in range(200_000):
         word = b"%d" % number
-        mixed = call_hash_word(np.frombuffer(word, np.uint8), 0)[1]
+        mixed = hash_word(np.frombuffer(word, np.uint8), 0)[1]
         by_tag[int(mixed) >> 33].append(word)
     yield from ((words[0], words[1]) for words in by_tag.values() if len(words) > 1)
 

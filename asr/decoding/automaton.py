@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.errors import DataError
-from asr.lm.compiled import inner, int64, lower_bound
+from asr.lm.compiled import int64, kernel, lower_bound
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ class AutomatonTables(NamedTuple):
     is_final: Array
 
 
-@inner
+@kernel
 def find_arc(tables: AutomatonTables, state: int, label: int) -> int:
     """State that `label` leads to from `state`, or -1."""
     end = tables.first_arc[state + 1]

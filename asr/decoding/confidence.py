@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.fusion import Spelling
-from asr.lm.compiled import compiled, inner, part
+from asr.lm.compiled import compiled, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -40,7 +40,7 @@ MAX_EDITS = 64
 UNREACHED = -(1 << 30)
 
 
-@inner
+@kernel
 def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     """Fill `keys` with 64 bits for each word, the same for words of the same characters.
 
@@ -71,7 +71,7 @@ def _word_keys(tokens: Array, spelling: Spelling, keys: Array) -> int:
     return count
 
 
-@inner
+@kernel
 def fill_spans(tokens: Array, spelling: Spelling, spans: Array) -> int:
     """Fill the rows of `spans`: first token of each word, and one past its last.
 
@@ -98,7 +98,7 @@ def fill_spans(tokens: Array, spelling: Spelling, spans: Array) -> int:
     return count
 
 
-@inner
+@kernel
 def _slide(best: Array, other: Array, index: int, diagonal: int) -> int:
     """First index of `best` from `index` on whose word `other` has not, `diagonal` further on."""
     end = min(best.size, other.size - diagonal)
@@ -107,7 +107,7 @@ def _slide(best: Array, other: Array, index: int, diagonal: int) -> int:
     return index
 
 
-@inner
+@kernel
 def _before_slide(furthest: Array, edits: int, diagonal: int, end: int) -> tuple[int, int]:
     """Index of `best` that `edits` edits reach without matches after the last, and its diagonal.
 
@@ -124,7 +124,7 @@ def _before_slide(furthest: Array, edits: int, diagonal: int, end: int) -> tuple
     return index, source
 
 
-@inner
+@kernel
 def _search_edits(best: Array, other: Array, furthest: Array) -> int:
     """Word edits between two hypotheses, or -1 for more than MAX_EDITS.
 
@@ -149,7 +149,7 @@ def _search_edits(best: Array, other: Array, furthest: Array) -> int:
     return -1
 
 
-@inner
+@kernel
 def mark_hits(best: Array, other: Array, furthest: Array, is_hit: Array) -> None:
     """Mark the words of `best` that an alignment with the fewest edits finds in `other`.
 
@@ -226,7 +226,7 @@ def word_posteriors(tokens: Array, first: Array, log_weights: Array, spelling: S
     return posteriors
 
 
-@inner
+@kernel
 def _entropy(log_probs: Array) -> float:
     """Nats, of one frame."""
     entropy = 0.0
@@ -253,7 +253,7 @@ def frame_entropies(log_probs: Array) -> Array:
     return entropies
 
 
-@part
+@compiled
 def run_entropies(log_probs: Array, starts: Array, ends: Array) -> Array:
     """As `frame_entropies`, where only the frames from `starts` to before `ends` are asked for.
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.decoding.automaton import AutomatonTables, find_arc
-from asr.lm.compiled import inner, kernel, lower_bound, woven
+from asr.lm.compiled import kernel, lower_bound, woven
 from asr.lm.tables import NgramTables, advance
 
 Array = npt.NDArray[Any]
@@ -132,7 +132,7 @@ def find_label(trie: Trie, node: int, label: int) -> int:
     return child if child < end and trie.label[child] == label else -1
 
 
-@inner
+@kernel
 def is_word(fusion: Fusion, lexicon_node: int) -> bool:
     """Whether a word may end here: none is open, or what is open is one."""
     if not fusion.is_closed or lexicon_node == BETWEEN_WORDS:
@@ -141,7 +141,7 @@ def is_word(fusion: Fusion, lexicon_node: int) -> bool:
     return lexicon_node > 0 and first[lexicon_node] < first[lexicon_node + 1]
 
 
-@inner
+@kernel
 def is_complete(fusion: Fusion, lexicon_node: int, grammar_state: int) -> bool:
     """Whether an utterance may end here."""
     if not is_word(fusion, int64(lexicon_node)):
@@ -188,7 +188,7 @@ def _hear(hotwords: HotwordTables, target: Any, label: int) -> None:
     target.hot_score += hotwords.bonus[node]
 
 
-@inner
+@kernel
 def _ask_lm(fusion: Fusion, target: Any, word: int) -> None:
     log_prob, state = advance(fusion.ngrams, target.lm_state, word)
     target.lm_state = state
@@ -196,7 +196,7 @@ def _ask_lm(fusion: Fusion, target: Any, word: int) -> None:
         target.lm_score += fusion.lm_weight * log_prob
 
 
-@inner
+@kernel
 def _word_at(fusion: Fusion, node: int, lm_state: int) -> int:
     """Id of the word that ends in a node; of several that sound alike the likeliest one here."""
     best: int = int64(NOT_A_WORD)
@@ -215,7 +215,7 @@ def _word_at(fusion: Fusion, node: int, lm_state: int) -> int:
     return best
 
 
-@inner
+@kernel
 def close_word(fusion: Fusion, target: Any) -> bool:
     """End the open word, if one is, and charge it; False where that is impossible."""
     node = int64(target.lexicon_node)
@@ -286,7 +286,7 @@ def extend(fusion: Fusion, source: Any, token: int, target: Any) -> bool:
     return True
 
 
-@inner
+@kernel
 def finish(fusion: Fusion, source: Any, target: Any) -> bool:
     """Write into `target` what the prefix `source` scores as a whole utterance; False if none."""
     _copy(source, target)

@@ -24,7 +24,7 @@ from asr.decoding.search_state import (
     trace_tokens,
 )
 from asr.decoding.types import Hypothesis, Word
-from asr.lm.compiled import compiled, part
+from asr.lm.compiled import compiled
 
 Array = npt.NDArray[Any]
 
@@ -88,7 +88,7 @@ class FinalBeam:
     entropies: Array
 
 
-@part
+@compiled
 def rivals_of(entries: Array, order: Array, place: int) -> tuple[Array, Array]:
     """What an entry's words are compared with: nodes and ranks, its own first.
 

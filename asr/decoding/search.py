@@ -20,7 +20,7 @@ import numpy.typing as npt
 from asr.ctc import BLANK
 from asr.decoding.fusion import Fusion, extend, finish, is_complete
 from asr.decoding.search_state import NONE, Arena, Beam, add_record, child_node
-from asr.lm.compiled import inner, int64, kernel
+from asr.lm.compiled import int64, kernel
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +36,7 @@ class Pruning(NamedTuple):
     token_threshold: float
 
 
-@inner
+@kernel
 def log_add(left: float, right: float) -> float:
     """log(exp(left) + exp(right))."""
     if left < right:
@@ -47,7 +47,7 @@ def log_add(left: float, right: float) -> float:
     return left + math.log1p(math.exp(difference))
 
 
-@inner
+@kernel
 def _keep_tokens(beam: Beam, log_probs: Array, token_threshold: float) -> tuple[int, float]:
     """Fill `beam.kept`; the number of tokens in it, and what a token must have at least."""
     floor = -np.inf
@@ -62,7 +62,7 @@ def _keep_tokens(beam: Beam, log_probs: Array, token_threshold: float) -> tuple[
     return num_kept, floor
 
 
-@inner
+@kernel
 def _stay(old: Any, new: Any, log_probs: Array, token: int, frame: int) -> None:
     """Paths of a prefix that give it no new token; `new` is a copy of `old`."""
     new.blank = old.total + log_probs[BLANK]
@@ -76,7 +76,7 @@ def _stay(old: Any, new: Any, log_probs: Array, token: int, frame: int) -> None:
         new.blank_record, new.blank_end = old.spoken_record, frame
 
 
-@inner
+@kernel
 def _join(source: Any, new: Any, log_prob: float, is_repeat: bool, index: int) -> None:
     """Add the paths by which the prefix of entry `index` grows into one that is in the beam."""
     grown = (source.blank if is_repeat else source.total) + log_prob
@@ -87,7 +87,7 @@ def _join(source: Any, new: Any, log_prob: float, is_repeat: bool, index: int) -
         new.extended_from = index
 
 
-@inner
+@kernel
 def _stay_all(beam: Beam, arena: Arena, log_probs: Array, num_kept: int, floor: float) -> float:
     """Write every entry's next state, without new prefixes; the best rank among them."""
     row, num_entries, frame = beam.now
@@ -110,7 +110,7 @@ def _stay_all(beam: Beam, arena: Arena, log_probs: Array, num_kept: int, floor: 
     return best
 
 
-@inner
+@kernel
 def kth_highest(values: Array, k: int) -> float:
     """The k-th highest of some values, k from 1; reorders them (Hoare's quickselect)."""
     low, high, target = 0, values.size - 1, k - 1
@@ -135,7 +135,7 @@ def kth_highest(values: Array, k: int) -> float:
     return float(values[target])
 
 
-@inner
+@kernel
 def _cut(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -> tuple[float, int]:
     """Rank that the best `beam_width` reach, and how many with just that rank are among them.
 
@@ -160,7 +160,7 @@ def _cut(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -> tup
     return cut, beam_width - num_above
 
 
-@inner
+@kernel
 def _thin_out(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -> tuple[int, float]:
     """Drop candidates that cannot stay; the number left, and the rank that others must exceed."""
     row, num_entries, _ = beam.now
@@ -178,7 +178,7 @@ def _thin_out(beam: Beam, num_candidates: int, lowest: float, beam_width: int) -
     return left, cut
 
 
-@inner
+@kernel
 def _grow_all(
     beam: Beam, arena: Arena, fusion: Fusion, pruning: Pruning, log_probs: Array, kept: Array
 ) -> int:
@@ -216,7 +216,7 @@ def _grow_all(
     return count
 
 
-@inner
+@kernel
 def _record(arena: Arena, source: Any, is_repeat: bool, frame: int) -> int:
     """Record of a token that begins in `frame` after the best path of `source`."""
     if is_repeat or source.best_blank >= source.best_spoken:
@@ -224,7 +224,7 @@ def _record(arena: Arena, source: Any, is_repeat: bool, frame: int) -> int:
     return add_record(arena, source.spoken_record, frame, frame)
 
 
-@inner
+@kernel
 def _add_entry(beam: Beam, arena: Arena, candidate: Any, log_probs: Array, index: int) -> None:
     """Make a candidate the entry `index` of the next frame."""
     row, _, frame = beam.now
@@ -244,7 +244,7 @@ def _add_entry(beam: Beam, arena: Arena, candidate: Any, log_probs: Array, index
     new.blank_record, new.blank_end, new.extended_from = NONE, 0, NONE
 
 
-@inner
+@kernel
 def _best_complete(beam: Beam, fusion: Fusion) -> int:
     """Entry with a place of its own: where not all may be the end, the best that may."""
     row, num_entries, _ = beam.now
@@ -258,7 +258,7 @@ def _best_complete(beam: Beam, fusion: Fusion) -> int:
     return found
 
 
-@inner
+@kernel
 def _choose(
     beam: Beam,
     arena: Arena,
@@ -303,7 +303,7 @@ def _choose(
     beam.now[0], beam.now[1], beam.now[2] = 1 - row, count, frame + 1
 
 
-@inner
+@kernel
 def _unmark(beam: Beam, arena: Arena) -> None:
     """Clear `beam.in_beam` again, where `_stay_all` has set it."""
     row, num_entries, _ = beam.now

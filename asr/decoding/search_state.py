@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asr.ctc import BLANK
-from asr.lm.compiled import compiled, inner, kernel, part
+from asr.lm.compiled import compiled, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -181,7 +181,7 @@ def begin(beam: Beam, arena: Arena, start: Start) -> None:
     arena.entry[ROOT] = 0
 
 
-@inner
+@kernel
 def _slot(arena: Arena, parent: int, token: int) -> int:
     """Slot of the node with this parent and token, or the free slot where it belongs."""
     mask = arena.slots.size - 1
@@ -196,7 +196,7 @@ def _slot(arena: Arena, parent: int, token: int) -> int:
     return slot
 
 
-@inner
+@kernel
 def child_node(arena: Arena, parent: int, token: int) -> int:
     """Node of `parent` extended by `token`, made if there is none."""
     slot = _slot(arena, parent, token)
@@ -210,7 +210,7 @@ def child_node(arena: Arena, parent: int, token: int) -> int:
     return new
 
 
-@inner
+@kernel
 def add_record(arena: Arena, parent: int, start: int, end: int) -> int:
     """A record of a token that begins in frame `start`, after the one of `parent`."""
     new: int = arena.used[1]
@@ -220,7 +220,7 @@ def add_record(arena: Arena, parent: int, start: int, end: int) -> int:
     return new
 
 
-@inner
+@kernel
 def _number_needed(parent: Array, needed: Array, num_used: int) -> int:
     """Turn marks into new numbers, ancestors marked too; parents stay before their children."""
     for index in range(num_used - 1, -1, -1):
@@ -234,7 +234,7 @@ def _number_needed(parent: Array, needed: Array, num_used: int) -> int:
     return count
 
 
-@part
+@compiled
 def _collect_nodes(arena: Arena, target: Arena, entries: Array) -> None:
     number = np.full(arena.used[0], NONE, np.int32)
     number[ROOT] = 0
@@ -255,7 +255,7 @@ def _collect_nodes(arena: Arena, target: Arena, entries: Array) -> None:
     target.used[0] = count
 
 
-@part
+@compiled
 def _collect_records(arena: Arena, target: Arena, entries: Array) -> None:
     number = np.full(arena.used[1] + 1, NONE, np.int32)  # the last one stands for NONE
     for index in range(entries.size):
@@ -295,7 +295,7 @@ def collect(arena: Arena, beam: Beam) -> Arena:
     return larger
 
 
-@inner
+@kernel
 def _depth(arena: Arena, node: int) -> int:
     """Number of tokens of a prefix."""
     depth: int = int64(0)
@@ -305,7 +305,7 @@ def _depth(arena: Arena, node: int) -> int:
     return depth
 
 
-@inner
+@kernel
 def _spell_back(arena: Arena, node: int, tokens: Array, begin: int, end: int) -> None:
     """Write the tokens of a prefix to tokens[begin:end]."""
     node = int64(node)
@@ -332,7 +332,7 @@ def trace(arena: Arena, entry: Any, num_frames: int) -> tuple[Array, Array, Arra
     return tokens, starts, ends
 
 
-@part
+@compiled
 def trace_tokens(arena: Arena, nodes: Array) -> tuple[Array, Array]:
     """Tokens of some prefixes, one after the other, and where each begins and the last one ends."""
     first = np.empty(nodes.size + 1, np.int64)

@@ -39,7 +39,7 @@ from asr.decoding.search_state import (
     trace,
 )
 from asr.decoding.types import Hypothesis
-from asr.lm.compiled import compiled, int64, part
+from asr.lm.compiled import compiled, int64
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +112,7 @@ def search_utterances(
     return arena
 
 
-@part
+@compiled
 def _keep_best(
     arena: Arena, entries: Array, spelling: Spelling, log_probs: Array, place: tuple[Found, int]
 ) -> None:
@@ -142,7 +142,7 @@ def _keep_best(
     found.scores[0, index], found.scores[1, index] = best.total, best.partial
 
 
-@part
+@compiled
 def best_first(entries: Array, count: int) -> Array:
     """Indices of the `count` best entries by rank; of equal ones the first comes first."""
     order = np.empty(min(count, entries.size), np.int64)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.lm.compiled import inner, kernel
+from asr.lm.compiled import kernel
 from asr.lm.tables import Array, int64
 from asr.lm.word_index import LINE_FEED, WordIndex, find_word, hash_word, is_space, skip_spaces
 
@@ -90,7 +90,7 @@ def parse_lines(
     return num_ngrams, num_lines, place
 
 
-@inner
+@kernel
 def parse_line(
     index: WordIndex, text: Array, place: int, least_log10: float, room: NgramLines, row: int
 ) -> int:
@@ -117,7 +117,7 @@ def parse_line(
     return place + 1
 
 
-@inner
+@kernel
 def parse_number(text: Array, place: int) -> tuple[int, float]:
     """The end of a plain number that begins at a place, and the number; NaN where none does."""
     is_negative = text[place] == MINUS

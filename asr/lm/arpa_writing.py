@@ -12,7 +12,7 @@ import numpy as np
 
 from asr.files import atomic_path
 from asr.lm.arpa import MIN_LOG10
-from asr.lm.compiled import compiled, inner
+from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel
 from asr.lm.tables import NUM_INNER, Array, NgramTables, backoff_of, log_prob_of, word_of
 
@@ -111,7 +111,7 @@ def format_nodes(
     return size
 
 
-@inner
+@kernel
 def put_number(buffer: Array, place: int, value: float) -> int:
     """Write a number with up to 7 decimals at a place; returns the place after it."""
     scaled = int(abs(value) * 10**DECIMALS + 0.5)

@@ -20,7 +20,7 @@ import numpy as np
 from asr.errors import ModelFileError
 from asr.files import atomic_path
 from asr.lm.arpa import MAX_ORDER
-from asr.lm.compiled import inner, kernel
+from asr.lm.compiled import kernel
 from asr.lm.ngram import NgramModel
 from asr.lm.tables import (
     BACKOFF,
@@ -183,7 +183,7 @@ def are_sound(tables: NgramTables, ends: Array, num_words: int) -> bool:
 # of infinity and NaN are not.
 
 
-@inner
+@kernel
 def _are_nodes_sound(block: Array, num_nodes: int, num_inner: int, num_words: int) -> bool:
     sound: Any = True
     end_of_words, end_of_inner = np.int32(num_words), np.int32(num_inner)
@@ -196,7 +196,7 @@ def _are_nodes_sound(block: Array, num_nodes: int, num_inner: int, num_words: in
     return bool(sound)
 
 
-@inner
+@kernel
 def _are_inner_sound(block: Array, num_inner: int) -> bool:
     sound: Any = True
     for node in range(num_inner):
@@ -206,7 +206,7 @@ def _are_inner_sound(block: Array, num_inner: int) -> bool:
     return bool(sound)
 
 
-@inner
+@kernel
 def _are_slots_sound(slots: Array, num_nodes: int) -> bool:
     sound: Any = True
     has_empty: Any = False

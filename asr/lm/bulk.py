@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.lm.compiled import compiled, inner, part, prefetch
+from asr.lm.compiled import compiled, kernel, prefetch
 from asr.lm.tables import (
     BACKOFF,
     EMPTY_SLOT,
@@ -120,7 +120,7 @@ def sum_words(block: Array, start_state: int, overlap: int, words: Array) -> flo
     return total
 
 
-@inner
+@kernel
 def _score_in_turn(tables: NgramTables, start_state: int, words: Array, log_probs: Array) -> None:
     state = int64(start_state)
     for place in range(words.size):
@@ -130,7 +130,7 @@ def _score_in_turn(tables: NgramTables, start_state: int, words: Array, log_prob
             log_probs[place], state = advance(tables, state, words[place])
 
 
-@part
+@compiled
 def _start_lanes(num_lanes: int, num_words: int, start_state: int, overlap: int) -> Lanes:
     numbers = np.zeros((9, num_lanes), np.int64)
     lanes = Lanes(
@@ -153,7 +153,7 @@ def _start_lanes(num_lanes: int, num_words: int, start_state: int, overlap: int)
     return lanes
 
 
-@inner
+@kernel
 def _drop_finished(lanes: Lanes, num_live: int) -> int:
     """Move the lanes that are not at their end to the front; returns how many there are."""
     num_left = 0
@@ -169,7 +169,7 @@ def _drop_finished(lanes: Lanes, num_live: int) -> int:
     return num_left
 
 
-@inner
+@kernel
 def _ask_histories(tables: NgramTables, words: Array, lanes: Lanes, num_live: int) -> None:
     """Ask for what each history knows of itself, and for the slot of the next word."""
     inner, slots = inner_place(tables, int64(0)), slots_place(tables)
@@ -183,7 +183,7 @@ def _ask_histories(tables: NgramTables, words: Array, lanes: Lanes, num_live: in
         lanes.word[index], lanes.slot[index] = word, slot
 
 
-@inner
+@kernel
 def _ask_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
     """Look up the children of each history, and ask for the node where the word probably is."""
     inner, slots = inner_place(tables, int64(0)) + FIRST_CHILD, slots_place(tables)
@@ -200,7 +200,7 @@ def _ask_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
         prefetch(tables.ints, node_place(stop))
 
 
-@inner
+@kernel
 def _find_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
     """Find each word's node, and ask for what it knows as a history."""
     inner, num_inner = inner_place(tables, int64(0)) + BACKOFF, int64(tables.ints[NUM_INNER])
@@ -221,7 +221,7 @@ def _find_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
             prefetch(tables.ints, inner + INNER_ITEMS * child)
 
 
-@inner
+@kernel
 def _take_steps(
     tables: NgramTables, start_state: int, lanes: Lanes, num_live: int, log_probs: Array
 ) -> None:

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from asr.lm.bulk import SMALL_ITEMS, sum_words
-from asr.lm.compiled import called, compiled, inner, part, prefetch
+from asr.lm.compiled import called, compiled, kernel, prefetch
 from asr.lm.tables import (
     UNK_ID,
     Array,
@@ -57,7 +57,7 @@ def advance_in(block: Array, state: int, word: int) -> tuple[float, int]:
     return log_prob, after
 
 
-@inner
+@kernel
 def _ask(tables: NgramTables, state: int, word: int) -> None:
     """Ask at once for where a word may be after a history and after none."""
     prefetch(tables.ints, slots_place(tables) + slot_of(tables, state, word))
@@ -87,7 +87,7 @@ def line_setup(
     return np.concatenate([header, index.starts, index.slots, letters.view(np.int64)])
 
 
-@part
+@compiled
 def _index_of(setup: Array) -> WordIndex:
     slots = SETUP_HEADER + setup[NUM_STARTS]
     letters = slots + setup[NUM_SLOTS]
@@ -114,7 +114,7 @@ def sum_line(block: Array, setup: Array, line: bytes) -> float:
     return sum_words(block, start_state, setup[ORDER] - 1, ids[:num_ids])
 
 
-@inner
+@kernel
 def _next_id(index: WordIndex, line: Any, place: int) -> tuple[int, int]:
     """The place after the next word of a line, and the word's id; -1 as place at the end."""
     while place < len(line) and is_space(line[place]):
@@ -125,7 +125,7 @@ def _next_id(index: WordIndex, line: Any, place: int) -> tuple[int, int]:
     return end, find_word(index, line, place, end, mixed)
 
 
-@inner
+@kernel
 def _sum_in_turn(
     tables: NgramTables, index: WordIndex, line: bytes, state: int, end_id: int
 ) -> float:
@@ -141,7 +141,7 @@ def _sum_in_turn(
     return total
 
 
-@inner
+@kernel
 def _find_ids(index: WordIndex, line: bytes, end_id: int, ids: Array) -> int:
     """Write the ids of a line's words, and its end's if it has one; returns their number."""
     num_ids = 0

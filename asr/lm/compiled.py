@@ -89,21 +89,13 @@ def kernel(function: FunctionT) -> FunctionT:
     return _compile(function, _nrt=False)
 
 
-def inner(function: FunctionT) -> FunctionT:
-    """As `kernel`, for a function that only compiled functions call: less to compile.
-
-    A call from Python would end the program.
-    """
-    return cast(FunctionT, _compile_inner(function, _nrt=False))
-
-
 def woven(function: FunctionT) -> FunctionT:
-    """As `inner`, for a small function whose machine code is to stand in that of its callers.
+    """As `kernel`, for a small function whose machine code is to stand in that of its callers.
 
     A call passes every field of every array of every tuple among its arguments, some hundreds for
     all that a beam search knows: that was two thirds of the time of a wide beam.
     """
-    return cast(FunctionT, _compile_inner(function, _nrt=False, forceinline=True))
+    return _compile(function, _nrt=False, forceinline=True)
 
 
 def called(function: FunctionT) -> FunctionT:
@@ -114,12 +106,7 @@ def called(function: FunctionT) -> FunctionT:
     return _compile(function, nogil=False, _nrt=False)
 
 
-def part(function: FunctionT) -> FunctionT:
-    """As `inner`, for a function that makes arrays or calls those that do."""
-    return cast(FunctionT, _compile_inner(function))
-
-
-@inner
+@kernel
 def lower_bound(values: npt.NDArray[Any], begin: int, end: int, value: int) -> int:
     """In compiled code: the first place from `begin` on where `values` is not less than `value`.
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from asr.errors import NOT_UTF8_HINT, DataError
 from asr.lm.arpa import open_maybe_gzip
-from asr.lm.compiled import compiled, part
+from asr.lm.compiled import compiled
 from asr.lm.tables import Array
 
 UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
@@ -308,7 +308,7 @@ def pad_sentences(tokens: Array, order: int) -> tuple[Array, Array]:
     return stream, positions
 
 
-@part
+@compiled
 def sort_positions(stream: Array, positions: Array, order: int, num_words: int) -> Array:
     """Sort places by the n-grams that end there, in suffix order: least significant digit first."""
     num_buckets = 1 << DIGIT_BITS
@@ -332,7 +332,7 @@ def sort_positions(stream: Array, positions: Array, order: int, num_words: int) 
     return source
 
 
-@part
+@compiled
 def same_ngram(stream: Array, first: int, second: int, order: int) -> bool:
     """Whether the n-grams ending at two places are equal."""
     offset = 0

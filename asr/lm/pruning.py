@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.compiled import compiled, inner, part
+from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel
 from asr.lm.renormalising import NOTHING, left_over, order_rows, with_backoffs
 from asr.lm.tables import (
@@ -75,7 +75,7 @@ def kept_nodes(tables: NgramTables, bos_id: int, threshold: float) -> Array:
     return is_kept
 
 
-@part
+@compiled
 def has_kept_child(tables: NgramTables, node: int, is_kept: Array) -> bool:
     """Whether an n-gram is the beginning of one that is kept."""
     if node >= tables.ints[NUM_INNER]:
@@ -84,7 +84,7 @@ def has_kept_child(tables: NgramTables, node: int, is_kept: Array) -> bool:
     return bool(np.any(is_kept[begin:end]))
 
 
-@inner
+@kernel
 def entropy_change(
     tables: NgramTables, node: int, child: int, here: float, shorter: float
 ) -> float:

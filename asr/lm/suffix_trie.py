@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.lm.compiled import compiled, lower_bound, part
+from asr.lm.compiled import compiled, lower_bound
 from asr.lm.counting import BOS_ID, UNK_ID, NgramCounts
 from asr.lm.ngram import SMALLEST_PROB, NgramModel, freeze_model
 from asr.lm.tables import LINK, Array, NgramTables, node_place, state_of, tables_of_trie
@@ -73,7 +73,7 @@ def suffix_trie(counts: NgramCounts, thresholds: Array) -> SuffixTrie:
     return trie
 
 
-@part
+@compiled
 def num_equal_last(rows: Array, row: int) -> int:
     """How many last words a row shares with the row before it."""
     order = rows.shape[1]
@@ -85,7 +85,7 @@ def num_equal_last(rows: Array, row: int) -> int:
     return same
 
 
-@part
+@compiled
 def longest_ending(rows: Array, row: int) -> int:
     """Length of the row's n-gram without the `<s>` that only fill: at most one `<s>` in front."""
     order = rows.shape[1]

@@ -26,7 +26,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from asr.lm.compiled import compiled, inner, kernel
+from asr.lm.compiled import compiled, kernel
 
 Array = npt.NDArray[Any]
 int64: Any = numba.int64
@@ -171,14 +171,14 @@ def freeze_tables(tables: NgramTables) -> None:
     tables.floats.setflags(write=False)
 
 
-@inner
+@kernel
 def node_place(node: int) -> int:
     """Where in the block a node is."""
     place: int = HEADER + NODE_ITEMS * int64(node)
     return place
 
 
-@inner
+@kernel
 def inner_place(tables: NgramTables, node: int) -> int:
     """Where in the block what only inner nodes have is."""
     num_nodes = int64(tables.ints[NUM_NODES])
@@ -186,49 +186,49 @@ def inner_place(tables: NgramTables, node: int) -> int:
     return place
 
 
-@inner
+@kernel
 def slots_place(tables: NgramTables) -> int:
     """Where in the block the first slot is."""
     place: int = tables.ints.size - int64(tables.ints[NUM_SLOTS])
     return place
 
 
-@inner
+@kernel
 def word_of(tables: NgramTables, node: int) -> int:
     """Last word of a node."""
     word: int = int64(tables.ints[node_place(node) + WORD])
     return word
 
 
-@inner
+@kernel
 def log_prob_of(tables: NgramTables, node: int) -> float:
     """Natural log-probability of a node's last word after the others."""
     log_prob: float = tables.floats[node_place(node) + LOG_PROB]
     return log_prob
 
 
-@inner
+@kernel
 def link_of(tables: NgramTables, node: int) -> int:
     """The longest proper suffix of a node that is a state."""
     link: int = int64(tables.ints[node_place(node) + LINK])
     return link
 
 
-@inner
+@kernel
 def children_of(tables: NgramTables, node: int) -> tuple[int, int]:
     """The first child of an inner node, and the node after its last."""
     place = inner_place(tables, node) + FIRST_CHILD
     return int64(tables.ints[place]), int64(tables.ints[place + INNER_ITEMS])
 
 
-@inner
+@kernel
 def backoff_of(tables: NgramTables, node: int) -> float:
     """Natural log of an inner node's back-off weight."""
     backoff: float = tables.floats[inner_place(tables, node) + BACKOFF]
     return backoff
 
 
-@inner
+@kernel
 def slot_of(tables: NgramTables, node: int, word: int) -> int:
     """The slot at which the search for a child of a node begins."""
     mixed = np.uint64(node) * SPREAD_STATE ^ np.uint64(word) * SPREAD_WORD
@@ -252,7 +252,7 @@ def fill_slots(tables: NgramTables, slots: Array) -> None:
                 slots[slot] = child
 
 
-@inner
+@kernel
 def find_child(tables: NgramTables, node: int, word: int) -> int:
     """Node of the n-gram `node` extended by `word` on the right, or -1."""
     begin, end = children_of(tables, node)
@@ -266,7 +266,7 @@ def find_child(tables: NgramTables, node: int, word: int) -> int:
     return -1
 
 
-@inner
+@kernel
 def find_hashed(tables: NgramTables, begin: int, end: int, word: int, slot: int) -> int:
     """The child between two nodes with a last word, or -1; from the slot given on."""
     slots, num_slots = slots_place(tables), int64(tables.ints[NUM_SLOTS])
@@ -288,14 +288,14 @@ def is_state(tables: NgramTables, node: int) -> bool:
     return node == 0 or begin < end or backoff_of(tables, node) != 0.0
 
 
-@inner
+@kernel
 def state_of(tables: NgramTables, node: int) -> int:
     """The state of a history that ends in this node."""
     state: int = int64(node) if is_state(tables, node) else link_of(tables, node)
     return state
 
 
-@inner
+@kernel
 def known_word(tables: NgramTables, word: int) -> int:
     """The word, or `<unk>` where it is outside the vocabulary; -1 where there is none."""
     is_known = 0 <= word < children_of(tables, int64(0))[1] - 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.compiled import compiled, inner, kernel
+from asr.lm.compiled import compiled, kernel
 from asr.lm.ngram import NgramModel, freeze_model, unk_index
 from asr.lm.tables import Array, fill_links, int64, tables_of_trie
 
@@ -129,7 +129,7 @@ def _contains(ids: Array, wanted: Array) -> Array:
     return in_sorted(ids if are_sorted(ids) else ids[_sort_order(ids)], wanted)
 
 
-@inner
+@kernel
 def compare_rows(ids: Array, row: int, others: Array, other: int) -> int:
     """Below 0, 0 or above 0 as a row comes before another, equals it or comes after it."""
     for column in range(ids.shape[1]):

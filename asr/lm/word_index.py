@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.lm.compiled import compiled, inner, kernel
+from asr.lm.compiled import compiled, kernel
 from asr.lm.tables import Array, int64
 
 LINE_FEED = 10
@@ -55,13 +55,13 @@ def index_words(vocabulary: bytes) -> WordIndex:
     return index
 
 
-@inner
+@kernel
 def is_space(letter: int) -> bool:
     """Whether a byte separates words."""
     return letter <= SPACE and (letter == SPACE or FIRST_SPACE <= letter <= LAST_SPACE)
 
 
-@inner
+@kernel
 def hash_word(text: Array, place: int) -> tuple[int, np.uint64]:
     """The end of the word that begins at a place of a text, and its 64-bit hash.
 
@@ -75,7 +75,7 @@ def hash_word(text: Array, place: int) -> tuple[int, np.uint64]:
     return place, mixed ^ (mixed >> HALF_BITS)
 
 
-@inner
+@kernel
 def first_slot(index: WordIndex, mixed: np.uint64) -> int:
     """The slot at which the search for a word begins: the hash's lower half as a fraction of 1."""
     lower = mixed & LOWER_HALF
@@ -95,7 +95,7 @@ def fill_words(index: WordIndex) -> None:
         index.slots[slot] = (int64(mixed >> UPPER_BITS) << 32) | word
 
 
-@inner
+@kernel
 def find_word(index: WordIndex, text: Array, begin: int, end: int, mixed: np.uint64) -> int:
     """Id of the word at begin … end - 1 of a text, of a hash; `UNKNOWN` where it has none."""
     num_slots = index.slots.size
@@ -110,7 +110,7 @@ def find_word(index: WordIndex, text: Array, begin: int, end: int, mixed: np.uin
     return UNKNOWN
 
 
-@inner
+@kernel
 def is_same(index: WordIndex, word: int, text: Array, begin: int, end: int) -> bool:
     """Whether a word is that at begin … end - 1 of a text."""
     start = index.starts[word]
@@ -122,7 +122,7 @@ def is_same(index: WordIndex, word: int, text: Array, begin: int, end: int) -> b
     return True
 
 
-@inner
+@kernel
 def skip_spaces(text: Array, place: int) -> int:
     """The first place that is no white space; line feeds are, and so is the end."""
     while place < text.size and is_space(text[place]) and text[place] != LINE_FEED:
