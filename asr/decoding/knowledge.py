@@ -249,7 +249,7 @@ def _check_hotwords(hotwords: Mapping[str, float], words: Mapping[str, int] | No
         if missing:
             raise DataError(
                 f"the hotword {phrase!r} can never be said: {missing[0]!r} is not in the lexicon",
-                hint="add it to the lexicon, or allow an open vocabulary",
+                hint="add it to the lexicon, or allow others with vocabulary=open",
             )
 
 
