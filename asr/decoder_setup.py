@@ -302,12 +302,16 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     if choice.grammar is not None:
         grammar = read_grammar(choice.grammar).normalized(lambda text: normalize(text, source.text))
     lexicon = _lexicon(source, choice, tokenizer)
-    if added:
+    joining = dict.fromkeys(added)
+    if config.vocabulary == "closed" and choice.lexicon is None:
+        # A vocabulary that the user did not write down should not forbid what the user asks for.
+        joining |= dict.fromkeys(word for phrase in hotwords for word in phrase.split())
+    if joining:
         if lexicon is None:
-            word_lm = lm if config.lm_unit == "word" else None
-            lexicon = word_lm.words if word_lm is not None else source.tokenizer.words or ()
-        with_added = dict.fromkeys((*lexicon, *added))
-        lexicon = [word for word in with_added if tokenizer.spellings(word)]
+            lexicon = lm.words if lm is not None and config.lm_unit == "word" else tokenizer.words
+        if lexicon is not None:
+            together = dict.fromkeys((*lexicon, *joining))
+            lexicon = [word for word in together if tokenizer.spellings(word)]
     setup = BeamSetup(tokenizer, config, Knowledge(lm, lexicon, hotwords, grammar), lm_name)
     _refuse_idle(choice.settings, setup)
     return setup

@@ -201,6 +201,25 @@ def test_a_hotword_changes_what_is_heard() -> None:
     assert favoured.decode(log_probs)[0].text == "ba"
 
 
+def test_hotwords_join_a_closed_vocabulary_that_the_user_did_not_write(
+    arpa: Path, tmp_path: Path
+) -> None:
+    closed = source(beam=BeamConfig(vocabulary="closed"), lexicon=("do",))
+    setup = beam_setup(closed, DecodingChoice(phrases=["Bad do"]))
+    assert setup.knowledge.lexicon == ["do", "bad"]
+    of_lm = {"lms": [arpa], "settings": {"vocabulary": "closed"}}
+    assert beam_setup(SOURCE, DecodingChoice(**of_lm)).knowledge.lexicon is None
+    known = beam_setup(SOURCE, DecodingChoice(**of_lm, phrases=["bad"])).knowledge.lexicon
+    assert known == ["do", "ba", "bad"]
+    opened = DecodingChoice(settings={"vocabulary": "open"}, phrases=["bad"])
+    assert beam_setup(closed, opened).knowledge.lexicon == ("do",)
+
+    (tmp_path / "words").write_text("do\n")
+    written = DecodingChoice(lexicon=tmp_path / "words", phrases=["bad"])
+    with pytest.raises(DataError, match="'bad' is not in the lexicon"):
+        choose_decoder(closed, written)
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
