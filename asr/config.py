@@ -11,7 +11,7 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -23,8 +23,29 @@ else:
     import tomli as tomllib
 
 
-class Options(BaseModel):
-    """Base of every settings class: immutable, no unknown keys, defaults checked too."""
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # it has no public name
+
+
+class _Checked(ModelMetaclass):
+    """Calls of settings classes refuse as settings of files are refused."""
+
+    def __call__(cls, *positional: Any, **values: Any) -> Any:  # noqa: N805
+        """The settings, or a `ConfigError`."""
+        try:
+            return super().__call__(*positional, **values)
+        except ValidationError as error:
+            raise _config_error(cast(type[Options], cls), error, cls.__name__) from None
+
+
+class Options(BaseModel, metaclass=_Checked):
+    """Base of every settings class: immutable, no unknown keys, defaults checked too.
+
+    Raises:
+        ConfigError: A setting is unknown or a value does not fit.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 

@@ -108,6 +108,15 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> Non
         load_options(OuterConfig, path)
 
 
+def test_a_call_refuses_as_a_file_does() -> None:
+    with pytest.raises(ConfigError, match=r"setting `hop_ms` in InnerConfig: .*, got -1"):
+        InnerConfig(hop_ms=-1)
+    with pytest.raises(ConfigError, match=r"setting `features\.hop_ms` in OuterConfig: .*, got 0"):
+        OuterConfig(features={"hop_ms": 0})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="unknown setting `num_mel` in InnerConfig; did you mean"):
+        InnerConfig(num_mel=3)  # type: ignore[call-arg]
+
+
 def test_options_are_frozen() -> None:
     with pytest.raises(ValidationError):
         InnerConfig().num_mels = 3
