@@ -18,7 +18,7 @@ from asr.lm.bulk import (
     score_words,
     sum_words,
 )
-from asr.lm.calls import line_setup, sum_line
+from asr.lm.calls import line_setup, sum_line, sum_line_in_turn
 from asr.lm.ngram import NgramModel
 from asr.lm.tables import advance
 
@@ -127,15 +127,12 @@ def test_a_line_of_text_scores_its_words_and_its_end(
     model, _ = model_and_reference(shape)
     end = [model.eos_id] if model.eos_id >= 0 else []
     expected = math.fsum(one_by_one(model, [*map(model.id_of, names), *end]))
-    setups = [
-        line_setup(model.word_index, model.start_state, model.order, model.eos_id, small_items)
-        for small_items in (LANES, IN_TURN)
-    ]
+    setup = line_setup(model.word_index, model.start_state, model.order, model.eos_id)
     for text in (space.join(names), space + space.join(names) + space):
         total = model.text_log_prob(text)
         assert total == pytest.approx(expected, abs=1e-9)
-        for setup in setups:
-            assert sum_line(model.tables.ints, setup, text.encode()) == total
+        for sum_of in (sum_line, sum_line_in_turn):
+            assert sum_of(model.tables.ints, setup, text.encode()) == total
 
 
 @pytest.mark.parametrize("text", ["\ud800", "w1 \udcff w2", "\ud83d\ude00"])

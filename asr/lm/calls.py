@@ -12,14 +12,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from asr.lm.bulk import SMALL_ITEMS, sum_words
+from asr.lm.bulk import sum_words
 from asr.lm.compiled import called, compiled, kernel, prefetch
 from asr.lm.tables import (
     UNK_ID,
     Array,
     NgramTables,
     advance,
-    compiled_tables_of,
     inner_place,
     int64,
     known_word,
@@ -30,7 +29,7 @@ from asr.lm.tables import (
 from asr.lm.word_index import WordIndex, find_word, hash_word, is_space
 
 # Items of a setup before the word index.
-START_STATE, ORDER, END_ID, SMALL, NUM_STARTS, NUM_SLOTS, SETUP_HEADER = range(7)
+START_STATE, ORDER, END_ID, NUM_STARTS, NUM_SLOTS, SETUP_HEADER = range(6)
 LETTERS_PER_ITEM = 8
 
 
@@ -47,7 +46,7 @@ def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any
 @called
 def advance_in(block: Array, state: int, word: int) -> tuple[float, int]:
     """`advance` in the tables of a block; asks early for memory, as every miss is waited for."""
-    tables = NgramTables(block, block.view(np.float32), int64(block[UNK_ID]))
+    tables = _tables_of(block)
     state = int64(state)
     _ask(tables, state, int64(known_word(tables, word)))
     log_prob, after = advance(tables, state, word)
@@ -58,6 +57,12 @@ def advance_in(block: Array, state: int, word: int) -> tuple[float, int]:
 
 
 @kernel
+def _tables_of(block: Array) -> NgramTables:
+    """The tables in a block; for kernels: they do not keep its memory."""
+    return NgramTables(block, block.view(np.float32), int64(block[UNK_ID]))
+
+
+@kernel
 def _ask(tables: NgramTables, state: int, word: int) -> None:
     """Ask at once for where a word may be after a history and after none."""
     prefetch(tables.ints, slots_place(tables) + slot_of(tables, state, word))
@@ -65,9 +70,7 @@ def _ask(tables: NgramTables, state: int, word: int) -> None:
     prefetch(tables.ints, inner_place(tables, word + 1))
 
 
-def line_setup(
-    index: WordIndex, start_state: int, order: int, end_id: int, small_items: int = SMALL_ITEMS
-) -> Array:
+def line_setup(index: WordIndex, start_state: int, order: int, end_id: int) -> Array:
     """What `sum_line` needs beside the tables, in one array, as each costs a call some time.
 
     Args:
@@ -75,20 +78,19 @@ def line_setup(
         start_state: State at the beginning of a sentence.
         order: Of the model.
         end_id: Id of `</s>`, or -1.
-        small_items: As of `score_words`.
 
     Returns:
         (num_items,) int64: these numbers, the sizes of the index's arrays, and the arrays.
     """
     letters = np.zeros(-(-index.letters.size // LETTERS_PER_ITEM) * LETTERS_PER_ITEM, np.uint8)
     letters[: index.letters.size] = index.letters
-    sizes = [small_items, index.starts.size, index.slots.size]
-    header = [start_state, order, end_id, *sizes]
+    header = [start_state, order, end_id, index.starts.size, index.slots.size]
     return np.concatenate([header, index.starts, index.slots, letters.view(np.int64)])
 
 
-@compiled
+@kernel
 def _index_of(setup: Array) -> WordIndex:
+    """The word index in a setup; for kernels: its arrays do not keep the setup's memory."""
     slots = SETUP_HEADER + setup[NUM_STARTS]
     letters = slots + setup[NUM_SLOTS]
     return WordIndex(
@@ -105,13 +107,28 @@ def sum_line(block: Array, setup: Array, line: bytes) -> float:
         setup: From `line_setup`.
         line: UTF-8; a line feed is white space like others.
     """
-    index = _index_of(setup)
-    start_state, end_id = int64(setup[START_STATE]), int64(setup[END_ID])
-    if block.size <= setup[SMALL]:
-        return _sum_in_turn(compiled_tables_of(block), index, line, start_state, end_id)
     ids = np.empty((len(line) + 1) // 2 + 1, np.int64)
-    num_ids = _find_ids(index, line, end_id, ids)
-    return sum_words(block, start_state, setup[ORDER] - 1, ids[:num_ids])
+    num_ids = _find_ids(setup, line, ids)
+    return sum_words(block, int64(setup[START_STATE]), setup[ORDER] - 1, ids[:num_ids])
+
+
+@called
+def sum_line_in_turn(block: Array, setup: Array, line: bytes) -> float:
+    """As `sum_line`, a word after the other.
+
+    Where the model stays in the cache, that is all there is to do, and half the time.
+    """
+    tables, index = _tables_of(block), _index_of(setup)
+    state, end_id = int64(setup[START_STATE]), int64(setup[END_ID])
+    total = 0.0
+    place, word = _next_id(index, line, int64(0))
+    while place >= 0:
+        log_prob, state = advance(tables, state, word)
+        total += log_prob
+        place, word = _next_id(index, line, place)
+    if end_id >= 0:
+        total += advance(tables, state, end_id)[0]
+    return total
 
 
 @kernel
@@ -126,24 +143,9 @@ def _next_id(index: WordIndex, line: Any, place: int) -> tuple[int, int]:
 
 
 @kernel
-def _sum_in_turn(
-    tables: NgramTables, index: WordIndex, line: bytes, state: int, end_id: int
-) -> float:
-    """A word after the other: where the model stays in the cache, that is all there is to do."""
-    total = 0.0
-    place, word = _next_id(index, line, int64(0))
-    while place >= 0:
-        log_prob, state = advance(tables, state, word)
-        total += log_prob
-        place, word = _next_id(index, line, place)
-    if end_id >= 0:
-        total += advance(tables, state, end_id)[0]
-    return total
-
-
-@kernel
-def _find_ids(index: WordIndex, line: bytes, end_id: int, ids: Array) -> int:
+def _find_ids(setup: Array, line: bytes, ids: Array) -> int:
     """Write the ids of a line's words, and its end's if it has one; returns their number."""
+    index, end_id = _index_of(setup), int64(setup[END_ID])
     num_ids = 0
     place, word = _next_id(index, line, int64(0))
     while place >= 0:

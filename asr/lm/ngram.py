@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.bulk import SENTENCE_BREAK, score_words, sum_words
-from asr.lm.calls import advance_in, direct, line_setup, sum_line
+from asr.lm.bulk import SENTENCE_BREAK, SMALL_ITEMS, score_words, sum_words
+from asr.lm.calls import advance_in, direct, line_setup, sum_line, sum_line_in_turn
 from asr.lm.tables import Array, NgramTables, advance, freeze_tables, is_state
 from asr.lm.word_index import WordIndex, index_words
 
@@ -97,16 +97,24 @@ class NgramModel:
         return self.start_state
 
     @cached_property
+    def _advance(self) -> Callable[[Array, int, int], tuple[float, int]]:
+        return direct(advance_in, self.tables.ints, 0, 0)
+
+    # What is called word by word and line by line is a function that holds all it needs: a method
+    # that looks it up would take half as long again.
+
+    @cached_property
     def score(self) -> Callable[[int, int], tuple[float, int]]:
-        """score(state, token): natural log-probability of a word's id, and the state after it.
+        """score(state, token): natural log-probability of a word's id, and the state after it."""
+        return partial(self._advance, self.tables.ints)
 
-        A function, as calling a method that calls it would take half as long again.
-        """
-        return partial(direct(advance_in, self.tables.ints, 0, 0), self.tables.ints)
-
-    def finish(self, state: int) -> float:
-        """Natural log-probability of `</s>`; 0 where the model has no such word."""
-        return self.score(state, self.eos_id)[0] if self.eos_id >= 0 else 0.0
+    @cached_property
+    def finish(self) -> Callable[[int], float]:
+        """finish(state): natural log-probability of `</s>`; 0 where the model has no such word."""
+        if self.eos_id < 0:
+            return lambda _state: 0.0
+        block, step, eos_id = self.tables.ints, self._advance, self.eos_id
+        return lambda state: step(block, state, eos_id)[0]
 
     def word_log_probs(self, words: Sequence[str]) -> list[float]:
         """Natural log-probabilities of the words of one sentence, and last that of its end."""
@@ -137,22 +145,25 @@ class NgramModel:
         """The vocabulary for compiled code; made when first asked for."""
         return index_words(self.vocabulary)
 
-    def text_log_prob(self, text: str) -> float:
-        """Natural log-probability of one line of text and its end; as fast as text gets in.
+    @cached_property
+    def text_log_prob(self) -> Callable[[str], float]:
+        """text_log_prob(text): natural log-probability of one line of text and its end.
 
         Words are what ASCII white space separates; a line feed is white space like others.
         """
-        try:
-            letters = text.encode()
-        except UnicodeEncodeError:
-            # A lone surrogate, as of an undecodable file name, is part of an unknown word.
-            letters = text.encode(errors="surrogatepass")
-        return self._sum_line(letters)
-
-    @cached_property
-    def _sum_line(self) -> Callable[[bytes], float]:
+        block = self.tables.ints
         setup = line_setup(self.word_index, self.start_state, self.order, self.eos_id)
-        return partial(direct(sum_line, self.tables.ints, setup, b""), self.tables.ints, setup)
+        function = sum_line_in_turn if block.size <= SMALL_ITEMS else sum_line
+        sum_of = cast(Callable[[Array, Array, bytes], float], direct(function, block, setup, b""))
+
+        def text_log_prob(text: str) -> float:
+            try:
+                return sum_of(block, setup, text.encode())
+            except UnicodeEncodeError:
+                # A lone surrogate, as of an undecodable file name, is part of an unknown word.
+                return sum_of(block, setup, text.encode(errors="surrogatepass"))
+
+        return text_log_prob
 
     def sentence_log_prob(self, words: Sequence[str]) -> float:
         """Natural log-probability of a sentence and its end."""
