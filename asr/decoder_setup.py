@@ -301,20 +301,31 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     grammar: Grammar | None = None
     if choice.grammar is not None:
         grammar = read_grammar(choice.grammar).normalized(lambda text: normalize(text, source.text))
-    lexicon = _lexicon(source, choice, tokenizer)
-    joining = dict.fromkeys(added)
+    told = Knowledge(lm, _lexicon(source, choice, tokenizer), hotwords, grammar)
+    joining = set(added)
     if config.vocabulary == "closed" and choice.lexicon is None:
         # A vocabulary that the user did not write down should not forbid what the user asks for.
-        joining |= dict.fromkeys(word for phrase in hotwords for word in phrase.split())
-    if joining:
-        if lexicon is None:
-            lexicon = lm.words if lm is not None and config.lm_unit == "word" else tokenizer.words
-        if lexicon is not None:
-            together = dict.fromkeys((*lexicon, *joining))
-            lexicon = [word for word in together if tokenizer.spellings(word)]
-    setup = BeamSetup(tokenizer, config, Knowledge(lm, lexicon, hotwords, grammar), lm_name)
+        joining.update(*(phrase.split() for phrase in hotwords))
+        joining.update(() if grammar is None else grammar.words())
+    knowledge = replace(told, lexicon=_with_words(told, config.lm_unit, tokenizer, joining))
+    setup = BeamSetup(tokenizer, config, knowledge, lm_name)
     _refuse_idle(choice.settings, setup)
     return setup
+
+
+def _with_words(
+    told: Knowledge, lm_unit: str, tokenizer: Tokenizer, joining: set[str]
+) -> Sequence[str] | None:
+    """The lexicon of some knowledge, with words that are to join what can be said."""
+    known = told.lexicon
+    if known is None and told.lm is not None and lm_unit == "word":
+        known = told.lm.words
+    if known is None:
+        known = tokenizer.words
+    if known is None or joining.issubset(known):
+        return told.lexicon
+    together = dict.fromkeys((*known, *sorted(joining)))
+    return [word for word in together if tokenizer.spellings(word)]
 
 
 def _refuse_idle(settings: Mapping[str, Any], setup: BeamSetup) -> None:

@@ -201,7 +201,7 @@ def test_a_hotword_changes_what_is_heard() -> None:
     assert favoured.decode(log_probs)[0].text == "ba"
 
 
-def test_hotwords_join_a_closed_vocabulary_that_the_user_did_not_write(
+def test_what_the_user_names_joins_a_closed_vocabulary_of_others(
     arpa: Path, tmp_path: Path
 ) -> None:
     closed = source(beam=BeamConfig(vocabulary="closed"), lexicon=("do",))
@@ -214,9 +214,16 @@ def test_hotwords_join_a_closed_vocabulary_that_the_user_did_not_write(
     opened = DecodingChoice(settings={"vocabulary": "open"}, phrases=["bad"])
     assert beam_setup(closed, opened).knowledge.lexicon == ("do",)
 
+    (tmp_path / "rules").write_text("bad do\n")
+    ruled = beam_setup(closed, DecodingChoice(grammar=tmp_path / "rules"))
+    assert ruled.knowledge.lexicon == ["do", "bad"]
+
     (tmp_path / "words").write_text("do\n")
     written = DecodingChoice(lexicon=tmp_path / "words", phrases=["bad"])
     with pytest.raises(DataError, match="'bad' is not in the lexicon"):
+        choose_decoder(closed, written)
+    written = DecodingChoice(lexicon=tmp_path / "words", grammar=tmp_path / "rules")
+    with pytest.raises(DataError, match="line 1: 'bad' can never be said: it is not in the lex"):
         choose_decoder(closed, written)
 
 

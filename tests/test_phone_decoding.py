@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,6 +166,99 @@ def test_hotwords_count_in_each_pronunciation() -> None:
     assert gain == pytest.approx(3.0, abs=1e-6)
     with pytest.raises(DataError, match="no pronunciation of 'kiwi'"):
         BeamDecoder(PHONES, FRAME_S, WEIGHTED, Knowledge(hotwords={"kiwi": 3.0}))
+
+
+def price(texts: Sequence[str], lm: NgramModel | None, hotwords: Mapping[str, float]) -> float:
+    """What tells ways to write the same sound apart: language model and hotwords."""
+    total = sum(
+        weight
+        for phrase, weight in hotwords.items()
+        for begin in range(len(texts))
+        if list(texts[begin : begin + len(phrase.split())]) == phrase.split()
+    )
+    if lm is not None:
+        state = lm.start()
+        for text in texts:
+            log_prob, state = lm.score(state, lm.id_of(text))
+            total += WEIGHTED.lm_weight * log_prob
+            total += WEIGHTED.unknown_score * (lm.id_of(text) < 0)
+        total += WEIGHTED.lm_weight * lm.finish(state)
+    return total
+
+
+def sounds_of(texts: Sequence[str]) -> set[str]:
+    """Every way to say a sentence, as `emissions_of` reads it."""
+    ways = itertools.product(*(SOUNDS[text] for text in texts))
+    return {" | ".join(" ".join(phones) for phones in way) for way in ways}
+
+
+sentences_of_words = st.lists(
+    st.lists(st.sampled_from(sorted(SOUNDS)), min_size=1, max_size=4).map(tuple),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
+
+
+@settings(max_examples=60)
+@given(sentences=sentences_of_words, data=st.data(), has_lm=st.booleans())
+def test_what_a_grammar_forbids_is_never_written(
+    lm: NgramModel, sentences: list[tuple[str, ...]], data: st.DataObject, has_lm: bool
+) -> None:
+    """Though other words sound alike; of its own sentences the likeliest is written."""
+    grammar = parse_grammar("\n".join(map(" ".join, sentences)))
+    model = lm if has_lm else None
+    decoder = BeamDecoder(PHONES, FRAME_S, WEIGHTED, Knowledge(model, grammar=grammar))
+    heard = data.draw(st.sampled_from(sorted(sounds_of(data.draw(st.sampled_from(sentences))))))
+    got = tuple(words_of(decoder, heard).split())
+    alike = [texts for texts in sentences if heard in sounds_of(texts)]
+    assert got in alike
+    best = max(price(texts, model, {}) for texts in alike)
+    assert price(got, model, {}) == pytest.approx(best, abs=1e-5)
+
+
+@settings(max_examples=60)
+@given(
+    said=st.lists(st.sampled_from(sorted(SOUNDS)), min_size=1, max_size=4),
+    phrases=sentences_of_words,
+    data=st.data(),
+    has_lm=st.booleans(),
+)
+def test_of_words_that_sound_alike_hotwords_are_written(
+    lm: NgramModel,
+    said: list[str],
+    phrases: list[tuple[str, ...]],
+    data: st.DataObject,
+    has_lm: bool,
+) -> None:
+    """Where their bonus outweighs what the language model prefers."""
+    weights = st.floats(-3, 6).map(lambda weight: round(weight, 2))
+    hotwords = {" ".join(phrase): data.draw(weights) for phrase in phrases}
+    model, config = (lm, WEIGHTED) if has_lm else (None, WEIGHTED)
+    decoder = BeamDecoder(PHONES, FRAME_S, config, Knowledge(model, hotwords=hotwords))
+    heard = data.draw(st.sampled_from(sorted(sounds_of(said))))
+    named = {word for phrase in phrases for word in phrase}
+    choices = []
+    for sound in heard.split(" | "):
+        alike = [word for word, ways in SOUNDS.items() if tuple(sound.split()) in ways]
+        known = [word for word in alike if lm.id_of(word) >= 0] if has_lm else alike[:1]
+        choices.append(sorted({*known, *named.intersection(alike)}))
+    got = words_of(decoder, heard).split()
+    assert all(word in choice for word, choice in zip(got, choices, strict=True))
+    best = max(price(texts, model, hotwords) for texts in itertools.product(*choices))
+    assert price(got, model, hotwords) == pytest.approx(best, abs=1e-5)
+
+
+def test_a_hotword_that_the_language_model_lacks_is_written(lm: NgramModel) -> None:
+    knowledge = Knowledge(lm, hotwords={"too": 6.0})
+    assert words_of(BeamDecoder(PHONES, FRAME_S, WEIGHTED, knowledge), "t i | t u") == "tea too"
+
+
+def test_partial_results_are_beginnings_of_the_grammar(lm: NgramModel) -> None:
+    grammar = parse_grammar("to read\ntwo tea to")
+    stream = BeamDecoder(PHONES, FRAME_S, EXACT, Knowledge(lm, grammar=grammar)).stream()
+    stream.accept(emissions_of("t u | t i | t"))
+    assert [word.text for word in stream.partial().words[:2]] == ["two", "tea"]
 
 
 def test_a_grammar_says_which_of_the_words_that_sound_alike() -> None:

@@ -137,6 +137,18 @@ class Dfa(NamedTuple):
     is_final: list[bool]
 
 
+class Sentences(NamedTuple):
+    """A deterministic automaton over words as they are written; state 0 is the start.
+
+    Fields:
+        arcs: For each state a target by word; from every one a final state can be reached.
+        is_final: For each state whether a sentence may end in it.
+    """
+
+    arcs: list[dict[str, int]]
+    is_final: list[bool]
+
+
 def minimal_dfa(network: Network, start: int, end: int) -> Dfa:
     """The smallest deterministic automaton that reads what leads from `start` to `end`.
 

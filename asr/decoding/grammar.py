@@ -26,7 +26,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from asr.decoding.automaton import AutomatonTables, Budget, Network, minimal_dfa, spell_out
+from asr.decoding.automaton import (
+    AutomatonTables,
+    Budget,
+    Dfa,
+    Network,
+    Sentences,
+    minimal_dfa,
+    spell_out,
+)
 from asr.decoding.grammar_parser import EXAMPLE, parse_rules, shortened
 from asr.decoding.grammar_rules import (
     Expansion,
@@ -140,10 +148,7 @@ def compile_grammar(
     place = {path: symbol for symbol, path in enumerate(paths)}
     symbols = {text: [place[path] for path in found] for text, found in spelled.items()}
     budget = Budget(grammar.source)
-    network = Network(budget)
-    start, end = network.add_state(), network.add_state()
-    _connect(grammar, symbols, network, start, end)
-    dfa = minimal_dfa(network, start, end)
+    dfa = _automaton_of(grammar, symbols, budget)
     if not dfa.arcs[0]:
         line = grammar.rules[grammar.roots[0]].line
         only = "only the empty sentence" if dfa.is_final[0] else "no sentence"
@@ -172,6 +177,27 @@ def _spell(
             hint="write it as the model's transcripts are written: same case, no punctuation",
         )
     return [tuple(labels[character] for character in spelling) for spelling in spellings]
+
+
+def compile_sentences(grammar: Grammar) -> Sentences:
+    """The minimal automaton that reads the sentences of a grammar, word by word.
+
+    Raises:
+        DataError: It becomes larger than `automaton.MAX_STATES`, or takes too much work.
+    """
+    words = sorted(grammar.words())
+    symbols = {word: [symbol] for symbol, word in enumerate(words)}
+    arcs, is_final = _automaton_of(grammar, symbols, Budget(grammar.source))
+    by_word = [{words[symbol]: target for symbol, target in leaving.items()} for leaving in arcs]
+    return Sentences(by_word, is_final)
+
+
+def _automaton_of(grammar: Grammar, symbols: Mapping[str, Sequence[int]], budget: Budget) -> Dfa:
+    """The minimal automaton over symbols of words, several for a word said in several ways."""
+    network = Network(budget)
+    start, end = network.add_state(), network.add_state()
+    _connect(grammar, symbols, network, start, end)
+    return minimal_dfa(network, start, end)
 
 
 def _connect(

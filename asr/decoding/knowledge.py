@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,9 +21,9 @@ from asr.decoding.fusion import (
     Spelling,
     find_label,
 )
-from asr.decoding.grammar import compile_grammar
+from asr.decoding.grammar import compile_grammar, compile_sentences
 from asr.decoding.grammar_rules import Grammar
-from asr.decoding.homophones import Writer
+from asr.decoding.homophones import Wishes, Writer
 from asr.decoding.hotwords import build_hotwords
 from asr.decoding.lexicon import Entry, build_spelling, build_words, itself, weigh_words
 from asr.decoding.options import BeamConfig
@@ -113,6 +113,7 @@ class Groundwork:
         )
         spellings = itself if tokenizer.words is None else tokenizer.spellings
         entries = _entries(tokenizer, self._words, grammar)
+        wishes = _wishes(tokenizer, self._words, entries, knowledge)
         self._trie = build_words(entries, labels)
         self._hotwords = build_hotwords(knowledge.hotwords, labels, spellings)
         self._grammar = (
@@ -121,7 +122,7 @@ class Groundwork:
             else compile_grammar(grammar, labels, BOUNDARY, spellings)
         )
         self._token_ids = _token_ids(tokenizer, lm if self._unit == TOKEN_LM else None)
-        self._writer = Writer(tokenizer, entries, self._word_lm)
+        self._writer = Writer(tokenizer, entries, self._word_lm, wishes=wishes)
 
     def build(self, config: BeamConfig) -> Built:
         """The tables with the weights of some settings, whose `lm_unit` is the same.
@@ -136,7 +137,8 @@ class Groundwork:
                 "a closed vocabulary needs words",
                 hint="give a lexicon or a language model of words",
             )
-        _check_hotwords(self._knowledge.hotwords, self._words if is_closed else None)
+        if is_closed:
+            _check_named(self._knowledge, self._words)
         unknown_score = config.unknown_score if self._is_told_words else 0.0
         word_bonus = config.word_bonus if lm is not None else 0.0
         fusion = Fusion(
@@ -163,7 +165,10 @@ class Groundwork:
         )
         hot_node = max(0, find_label(self._hotwords.trie, 0, BOUNDARY))
         start = Start(lm.start_state if lm is not None else 0, hot_node)
-        return Built(fusion, start, self._writer)
+        writer = replace(
+            self._writer, lm_weight=config.lm_weight, unknown_score=config.unknown_score
+        )
+        return Built(fusion, start, writer)
 
     def _weigh(self, config: BeamConfig, unknown_score: float, word_bonus: float) -> LexiconTables:
         """The trie with what words cost without their history."""
@@ -240,16 +245,56 @@ def _words_of(lm: NgramModel) -> dict[str, int]:
     return {word: index for index, word in enumerate(lm.words) if index not in marks}
 
 
-def _check_hotwords(hotwords: Mapping[str, float], words: Mapping[str, int] | None) -> None:
-    """In a closed vocabulary hotwords must be of its `words`."""
-    if words is None:
-        return
-    for phrase in hotwords:
+def _wishes(
+    tokenizer: Tokenizer,
+    words: Mapping[str, int],
+    entries: Mapping[str, Sequence[Entry]],
+    knowledge: Knowledge,
+) -> Wishes | None:
+    """What hotwords and grammar say of words that sound alike; None for nothing.
+
+    A word that they name stands beside those that the search knows by the same sound, though the
+    language model lacks it.
+    """
+    if tokenizer.words is None:  # nothing sounds alike
+        return None
+    phrases = {tuple(phrase.split()): bonus for phrase, bonus in knowledge.hotwords.items()}
+    named = {word for phrase in phrases for word in phrase}
+    if knowledge.grammar is not None:
+        named |= knowledge.grammar.words()
+    rivals: dict[str, Sequence[Entry]] = {}
+    for word in sorted(named):
+        for spelling in tokenizer.spellings(word):
+            known = rivals.get(spelling, entries.get(spelling, ()))
+            is_new = all(entry.text != word for entry in known)
+            one = Entry(word, words.get(word, NOT_IN_LM))
+            rivals[spelling] = (*known, one) if is_new else known
+    rivals = {spelling: known for spelling, known in rivals.items() if len(known) > 1}
+    if not rivals:
+        return None
+    grammar = knowledge.grammar
+    sentences = None if grammar is None else compile_sentences(grammar)
+    return Wishes(rivals, phrases, max(map(len, phrases), default=0), sentences)
+
+
+def _check_named(knowledge: Knowledge, words: Mapping[str, int]) -> None:
+    """In a closed vocabulary hotwords and grammar must be of its `words`."""
+    cure = "add it to the lexicon, or allow others with vocabulary=open"
+    for phrase in knowledge.hotwords:
         missing = [word for word in phrase.split() if word not in words]
         if missing:
             raise DataError(
                 f"the hotword {phrase!r} can never be said: {missing[0]!r} is not in the lexicon",
-                hint="add it to the lexicon, or allow others with vocabulary=open",
+                hint=cure,
+            )
+    if knowledge.grammar is None:
+        return
+    for word in knowledge.grammar.used_words():
+        if word.text not in words:
+            raise DataError(
+                f"{knowledge.grammar.source}, line {word.line}: {word.text!r} can never be said: "
+                "it is not in the lexicon",
+                hint=cure,
             )
 
 
