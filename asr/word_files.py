@@ -17,7 +17,7 @@ from asr.errors import DataError
 from asr.files import atomic_path
 from asr.lm.counting import text_lines
 from asr.text import TextConfig, normalize
-from asr.tokens import ADD_WORDS, Tokenizer
+from asr.tokens import ADD_WORDS, Tokenizer, WordTokenizer, shown_words
 from asr.tokens.dictionary import (
     LEXICON_COMMENTS,
     numbered_lines,
@@ -130,9 +130,11 @@ def parse_hotwords(
 
 
 def shown_writable(tokenizer: Tokenizer) -> str:
-    """What words a model can write, for people: its first forty characters, or its dictionary."""
+    """What a model can write, for people: some of its words or characters, or its dictionary."""
     if tokenizer.words is not None:
         return f"the {len(tokenizer.words)} words of its dictionary"
+    if isinstance(tokenizer, WordTokenizer):
+        return shown_words(tokenizer)
     ordered = _characters(tokenizer)
     return "".join(ordered[:40]) + ("…" if len(ordered) > 40 else "")
 
@@ -148,7 +150,9 @@ def _phrase(raw: str, text: TextConfig, tokenizer: Tokenizer, where: str) -> str
         return phrase
     reason = "it is empty"
     hint = f"say it in what the model writes: {shown_writable(tokenizer)}"
-    if tokenizer.words is None and unwritable:
+    if isinstance(tokenizer, WordTokenizer) and unwritable:
+        reason = f"the model has no word {', '.join(map(repr, unwritable))}"
+    elif tokenizer.words is None and unwritable:
         unknown = sorted(set("".join(unwritable)) - set(_characters(tokenizer)))
         reason = f"the model writes no {', '.join(map(repr, unknown))}"
     elif unwritable:

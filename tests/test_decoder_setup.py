@@ -187,6 +187,26 @@ def test_hotwords_of_file_and_command_line(tmp_path: Path) -> None:
     assert setup.describe() == "beam search, width 100, 2 hotwords"
 
 
+WORDS = tokenizer_from_dict({"kind": "word", "vocab": ["<blank>", "then", "hen", "ten"]})
+
+
+@pytest.mark.parametrize("option", ["lexicon", "grammar", "hotwords"])
+def test_a_model_of_words_refuses_others_of_the_same_letters(tmp_path: Path, option: str) -> None:
+    words = DecoderSource(WORDS, 0.04, SOURCE.text)
+    (tmp_path / "names").write_text("net\n")
+    with pytest.raises(DataError, match="net") as caught:
+        choose_decoder(words, DecodingChoice(**{option: tmp_path / "names"}))
+    assert "then hen ten" in (caught.value.hint or "")
+    with pytest.raises(DataError, match="'net' is not a word of the model; its words are then hen"):
+        BeamDecoder(WORDS, 0.04, knowledge=Knowledge(hotwords={"hen net": 3.0}))
+
+
+def test_a_model_of_words_refuses_a_language_model_of_others(tmp_path: Path) -> None:
+    lm = write_arpa(tmp_path / "lm.arpa", ["net", "teen"])
+    with pytest.raises(DataError, match="can write only 0 of its 2 words"):
+        choose_decoder(DecoderSource(WORDS, 0.04, SOURCE.text), DecodingChoice(lms=[lm]))
+
+
 def test_a_hotword_changes_what_is_heard() -> None:
     log_probs = np.log(np.full((2, 6), 0.01))
     log_probs[0, 3], log_probs[1, 5], log_probs[1, 2] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -32,7 +32,7 @@ from asr.errors import ConfigError, DataError
 from asr.lm.ngram import NgramModel
 from asr.lm.tables import empty_tables
 from asr.tokens import BOUNDARY as SPACE_MARK
-from asr.tokens import Tokenizer
+from asr.tokens import Tokenizer, WordTokenizer, shown_words
 
 SENTENCE_MARKS = ("<s>", "</s>", "<unk>", "<UNK>")
 
@@ -108,6 +108,9 @@ class Groundwork:
         self._spelling, labels = build_spelling(tokenizer)
         self._word_lm = lm if self._unit == WORD_LM else None
         self._words = _words(tokenizer, self._word_lm, knowledge)
+        if isinstance(tokenizer, WordTokenizer):
+            cure = f"its words are {shown_words(tokenizer)}"
+            _check_named(knowledge, tokenizer.vocab[1:], "a word of the model", cure)
         self._is_told_words = (
             knowledge.lexicon is not None or self._unit == WORD_LM or tokenizer.words is not None
         )
@@ -138,7 +141,8 @@ class Groundwork:
                 hint="give a lexicon or a language model of words",
             )
         if is_closed:
-            _check_named(self._knowledge, self._words)
+            cure = "add it to the lexicon, or allow others with vocabulary=open"
+            _check_named(self._knowledge, self._words, "in the lexicon", cure)
         unknown_score = config.unknown_score if self._is_told_words else 0.0
         word_bonus = config.word_bonus if lm is not None else 0.0
         fusion = Fusion(
@@ -277,23 +281,22 @@ def _wishes(
     return Wishes(rivals, phrases, max(map(len, phrases), default=0), sentences)
 
 
-def _check_named(knowledge: Knowledge, words: Mapping[str, int]) -> None:
-    """In a closed vocabulary hotwords and grammar must be of its `words`."""
-    cure = "add it to the lexicon, or allow others with vocabulary=open"
+def _check_named(knowledge: Knowledge, words: Container[str], where: str, cure: str) -> None:
+    """Refuse hotwords and grammars with words that are none of `words`, which is `where`."""
     for phrase in knowledge.hotwords:
-        missing = [word for word in phrase.split() if word not in words]
-        if missing:
-            raise DataError(
-                f"the hotword {phrase!r} can never be said: {missing[0]!r} is not in the lexicon",
-                hint=cure,
-            )
-    if knowledge.grammar is None:
+        for word in phrase.split():
+            if word not in words:
+                raise DataError(
+                    f"the hotword {phrase!r} can never be said: {word!r} is not {where}", hint=cure
+                )
+    grammar = knowledge.grammar
+    if grammar is None:
         return
-    for word in knowledge.grammar.used_words():
-        if word.text not in words:
+    for used in grammar.used_words():
+        if used.text not in words:
             raise DataError(
-                f"{knowledge.grammar.source}, line {word.line}: {word.text!r} can never be said: "
-                "it is not in the lexicon",
+                f"{grammar.source}, line {used.line}: {used.text!r} can never be said: "
+                f"it is not {where}",
                 hint=cure,
             )
 

@@ -19,7 +19,13 @@ from asr.tokens.bpe import BOUNDARY, MAX_PROTO_BYTES
 from asr.tokens.phones import ADD_WORDS, PhoneTokenizer, Pronunciation
 from asr.tokens.tokenizers import TokensConfig, build_tokenizer, tokenizer_from_dict
 from asr.tokens.types import BLANK_TOKEN, Tokenizer, WordSpan
-from asr.tokens.written import BpeTokenizer, CharTokenizer, WordTokenizer, WrittenTokenizer
+from asr.tokens.written import (
+    BpeTokenizer,
+    CharTokenizer,
+    WordTokenizer,
+    WrittenTokenizer,
+    shown_words,
+)
 
 __all__ = [
     "ADD_WORDS",
@@ -36,5 +42,6 @@ __all__ = [
     "WordTokenizer",
     "WrittenTokenizer",
     "build_tokenizer",
+    "shown_words",
     "tokenizer_from_dict",
 ]

@@ -99,9 +99,19 @@ class WordTokenizer(WrittenTokenizer):
         except KeyError:
             raise unknown_symbols("words", set(words) - self._index.keys(), text) from None
 
+    def spellings(self, word: str) -> tuple[str, ...]:
+        """See `Tokenizer.spellings`."""
+        return (word,) if word in self._index else ()
+
     def to_dict(self) -> dict[str, Any]:
         """See `Tokenizer.to_dict`."""
         return {"kind": "word", "vocab": list(self.vocab)}
+
+
+def shown_words(tokenizer: WordTokenizer) -> str:
+    """The words of a model, for people: the first twenty."""
+    words = tokenizer.vocab[1:]
+    return " ".join(words[:20]) + (" …" if len(words) > 20 else "")
 
 
 class BpeTokenizer(WrittenTokenizer):
