@@ -62,7 +62,7 @@ def situation_of(name: str, models: dict[str, NgramModel]) -> Situation:
         "grammar": Situation(EXACT, Knowledge(grammar=GRAMMAR), SENTENCES),
         "grammar at a price": Situation(LEFT_AT_A_PRICE, Knowledge(grammar=GRAMMAR), SENTENCES),
         "grammar, closed, LM": Situation(
-            CLOSED, Knowledge(models["word"], grammar=GRAMMAR), SENTENCES
+            CLOSED, Knowledge(models["word"], ["a", "ab", "b", "bb"], grammar=GRAMMAR), SENTENCES
         ),
         "all": Situation(
             LEFT_AT_A_PRICE, Knowledge(models["word"], ["ab", "b"], HOTWORDS, GRAMMAR), SENTENCES
@@ -291,6 +291,12 @@ class TestRefusals:
     def test_hotwords_outside_a_closed_vocabulary(self) -> None:
         with pytest.raises(DataError, match="'bb' is not in the lexicon"):
             BeamDecoder(CHARACTERS, FRAME_S, CLOSED, Knowledge(None, ["ab"], {"ab bb": 1.0}))
+
+    def test_grammar_outside_a_closed_vocabulary(self) -> None:
+        with pytest.raises(
+            DataError, match="grammar, line 1: 'bb' can never be said: it is not in"
+        ):
+            BeamDecoder(CHARACTERS, FRAME_S, CLOSED, Knowledge(None, ["a", "ab", "b"], {}, GRAMMAR))
 
     def test_lexicon_that_the_tokens_cannot_spell(self) -> None:
         with pytest.raises(DataError, match="cannot spell the word 'Ab' of the lexicon and 1 more"):

@@ -111,7 +111,7 @@ def test_transcribe_hears_only_what_the_grammar_says(
     ("content", "message"),
     [
         ("public $a = do (ba;\n", "g.jsgf, line 1"),
-        ("do\nxyz\n", "g.jsgf, line 2: the word 'xyz' has characters"),
+        ("do\nxyz\n", "g.jsgf, line 2: 'xyz' can never be said: it is not a word"),
         ("", "g.jsgf, line 1: expected a rule or a sentence"),
     ],
 )
