@@ -202,7 +202,7 @@ def test_no_text_and_no_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         build_model([tmp_path / "missing"], BuildOptions(order=2))
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"a b\n" * 1000)[:-12])
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="damaged gzip data"):
         build_model([tmp_path / "cut.gz"], BuildOptions(order=2))
 
 

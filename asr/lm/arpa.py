@@ -10,20 +10,18 @@ References:
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 
 from asr.errors import DataError
 from asr.lm.arpa_lines import NgramLines, parse_lines, room_for
 from asr.lm.ngram import NgramModel
+from asr.lm.opening import Opened, opened
 from asr.lm.trie import DuplicateNgramError, OrderTable, model_from_tables
 from asr.lm.word_index import WordIndex, index_words
 
@@ -32,7 +30,6 @@ MAX_ORDER = 32
 # A longer line is no n-gram; the bound keeps a hostile file from filling memory with one line.
 MAX_LINE_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 22
-GZIP_MAGIC = b"\x1f\x8b"
 # N-grams are distinct: their text packs to a fourth; to a twentieth if all values are equal. A
 # gzip file that unpacks to more is made to fill memory; small files may, they cannot.
 MAX_GZIP_RATIO = 64
@@ -77,31 +74,25 @@ def read_arpa(path: Path) -> NgramModel:
     Raises:
         DataError: The file cannot be read, or is malformed; the message has the line number.
     """
-    try:
-        with open_maybe_gzip(path) as stream:
-            return _ArpaReader(path, stream).read()
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is damaged gzip data: {error}") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    with opened(path) as source:
+        return read_opened_arpa(source)
 
 
-def open_maybe_gzip(path: Path) -> IO[bytes]:
-    """Open a file for reading bytes, through gzip where it begins as gzip data does."""
-    with path.open("rb") as stream:
-        magic = stream.read(2)
-    return cast("IO[bytes]", gzip.open(path)) if magic == GZIP_MAGIC else path.open("rb")
+def read_opened_arpa(source: Opened) -> NgramModel:
+    """Read the ARPA file that was opened, within the block of `opened`.
+
+    Raises:
+        DataError: It is malformed; the message has the line number.
+    """
+    return _ArpaReader(source).read()
 
 
 class _ArpaReader:
-    def __init__(self, path: Path, stream: IO[bytes]) -> None:
-        self._path = path
+    def __init__(self, source: Opened) -> None:
+        self._source = source
         self._line_number = 0
         self._ids: dict[bytes, int] = {}
-        self._stream = stream
-        is_packed = isinstance(stream, gzip.GzipFile)
-        size = path.stat().st_size
-        self._max_bytes = FREE_BYTES + MAX_GZIP_RATIO * size if is_packed else math.inf
+        self._stream = source.unpacked()
         self._num_bytes = 0
         # Whole lines, of which those from `_place` on are still to be read; then the next's begin.
         self._text, self._place, self._rest = b"", 0, b""
@@ -130,8 +121,10 @@ class _ArpaReader:
             if not (block := self._stream.read(BLOCK_BYTES)):
                 break
             self._num_bytes += len(block)
-            if self._num_bytes > self._max_bytes:
-                raise self._error(f"unpacks to more than {self._max_bytes} bytes")
+            # What was read so far bounds it, as the size of a pipe is not known.
+            max_bytes = FREE_BYTES + MAX_GZIP_RATIO * self._source.num_bytes
+            if self._num_bytes > max_bytes:
+                raise self._error(f"unpacks to more than {max_bytes} bytes")
             lines, line_feed, rest = block.rpartition(b"\n")
             self._text = self._rest + lines + line_feed if line_feed else b""
             self._rest = rest if line_feed else self._rest + rest
@@ -147,7 +140,7 @@ class _ArpaReader:
 
     def _error(self, problem: str, line: int | None = None) -> DataError:
         return DataError(
-            f"{self._path}, line {line or self._line_number}: {problem}",
+            f"{self._source.path}, line {line or self._line_number}: {problem}",
             hint="expected an n-gram model in ARPA format",
         )
 

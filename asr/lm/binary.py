@@ -122,12 +122,6 @@ def read_binary(path: Path) -> NgramModel:
         return _parse(content)
 
 
-def is_binary(path: Path) -> bool:
-    """Whether a file begins as `write_binary` begins it."""
-    with path.open("rb") as stream:
-        return stream.read(len(MAGIC)) == MAGIC
-
-
 def _parse(content: mmap.mmap | bytes) -> NgramModel:
     require(len(content) >= HEADER.size, "it is shorter than its header")
     magic, version, order, size, vocabulary_size = HEADER.unpack_from(content)

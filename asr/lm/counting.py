@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import codecs
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import NOT_UTF8_HINT, DataError
-from asr.lm.arpa import open_maybe_gzip
 from asr.lm.compiled import compiled
+from asr.lm.opening import opened
 from asr.lm.tables import Array
 
 UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
@@ -140,25 +139,23 @@ def text_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
     A byte-order mark at the beginning, which some editors write, is left out.
 
     Raises:
-        DataError: The file cannot be read, or a line is longer than 64 MiB.
+        DataError: The file cannot be read or unpacked, or a line is longer than 64 MiB.
     """
     rest, line_number = b"", 1
-    try:
-        with open_maybe_gzip(path) as stream:
-            while block := stream.read(BLOCK_BYTES):
-                if not rest and line_number == 1:
-                    block = block.removeprefix(codecs.BOM_UTF8)
-                whole, newline, rest_of_block = block.rpartition(b"\n")
-                if newline:
-                    whole = rest + whole + newline
-                    yield whole, line_number
-                    line_number += whole.count(b"\n")
-                    rest = b""
-                rest += rest_of_block
-                if len(rest) > MAX_TEXT_LINE_BYTES:
-                    raise DataError(f"{path}, line {line_number}: longer than 64 MiB")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}") from None
+    with opened(path) as source:
+        stream = source.unpacked()
+        while block := stream.read(BLOCK_BYTES):
+            if not rest and line_number == 1:
+                block = block.removeprefix(codecs.BOM_UTF8)
+            whole, newline, rest_of_block = block.rpartition(b"\n")
+            if newline:
+                whole = rest + whole + newline
+                yield whole, line_number
+                line_number += whole.count(b"\n")
+                rest = b""
+            rest += rest_of_block
+            if len(rest) > MAX_TEXT_LINE_BYTES:
+                raise DataError(f"{path}, line {line_number}: longer than 64 MiB")
     if rest:
         yield rest + b"\n", line_number
 

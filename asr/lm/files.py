@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.lm.arpa import read_arpa
+from asr.lm.arpa import read_opened_arpa
 from asr.lm.arpa_writing import write_arpa
-from asr.lm.binary import is_binary, read_binary, write_binary
+from asr.lm.binary import MAGIC, read_binary, write_binary
 from asr.lm.ngram import NgramModel
+from asr.lm.opening import opened
 
 BINARY_SUFFIX = ".bin"
 ARPA_SUFFIXES = (".arpa", ".gz")
@@ -18,14 +19,19 @@ def read_model(path: Path) -> NgramModel:
     """Read a model; which kind of file it is, its first bytes say.
 
     Raises:
-        DataError: It cannot be read, or is a malformed ARPA file.
+        DataError: It cannot be read, is a malformed ARPA file, or a binary that comes through a
+            pipe.
         ModelFileError: It is a damaged binary.
     """
-    try:
-        binary = is_binary(path)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    return read_binary(path) if binary else read_arpa(path)
+    with opened(path) as source:
+        if not source.beginning.startswith(MAGIC):
+            return read_opened_arpa(source)
+    if not path.is_file():
+        raise DataError(
+            f"{path} is a binary model, which is mapped into memory: expected a file, got a pipe",
+            hint="name the file, or send the model as ARPA text",
+        )
+    return read_binary(path)
 
 
 def write_model(model: NgramModel, path: Path) -> None:
