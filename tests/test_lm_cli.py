@@ -52,6 +52,15 @@ def test_perplexity_prints_both_kinds(tmp_path: Path) -> None:
     assert stdout.count("perplexity ") == 2
 
 
+def test_perplexity_says_that_a_model_has_no_sentence_ends(tmp_path: Path) -> None:
+    (tmp_path / "lm.arpa").write_text("\\data\\\nngram 1=1\n\\1-grams:\n-1 a\n\\end\\\n")
+    (tmp_path / "text").write_text("a a\na\n")
+    stdout, stderr = lm("perplexity", tmp_path / "lm.arpa", tmp_path / "text")
+    assert "including unknown words: 10.0000" in stdout
+    assert stderr == "the model has no </s>: sentence ends are not scored and do not count\n"
+    assert lm("perplexity", BASE, tmp_path / "text")[1] == ""
+
+
 def test_interpolate_with_weights_or_a_text(tmp_path: Path) -> None:
     unigrams, out = GOLDEN / "commands.o1.arpa", tmp_path / "lm.arpa"
     _, stderr = lm("interpolate", BASE, unigrams, "-o", out, "--weights", "0.75,0.25")

@@ -265,6 +265,57 @@ def test_perplexity_beyond_all_numbers(tmp_path: Path) -> None:
     assert found.including_unknown == found.excluding_unknown == math.inf
 
 
+ENDLESS = "\\data\\\nngram 1=2\n\n\\1-grams:\n-0.3 a\n-0.4 b\n\n\\end\\\n"
+"""A model without `</s>`."""
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> NgramModel:
+    (tmp_path / "endless.arpa").write_text(ENDLESS)
+    return read_arpa(tmp_path / "endless.arpa")
+
+
+def test_sentence_ends_that_are_not_scored_do_not_count(
+    tmp_path: Path, endless: NgramModel
+) -> None:
+    (tmp_path / "text").write_text("a b\n\nzzz b a\n")
+    found = measure_perplexity(endless, [tmp_path / "text"])
+    assert (found.num_sentences, found.num_words, found.num_ends) == (3, 5, 0)
+    assert found.excluding_unknown == pytest.approx(10 ** (1.4 / 4))
+    unknown = -found.unknown_log_prob / LN_10
+    assert found.including_unknown == pytest.approx(10 ** ((1.4 + unknown) / 5))
+
+
+def test_perplexity_of_nothing_known_and_of_nothing(tmp_path: Path, endless: NgramModel) -> None:
+    (tmp_path / "text").write_text("zzz\n")
+    assert math.isnan(measure_perplexity(endless, [tmp_path / "text"]).excluding_unknown)
+    (tmp_path / "text").write_text("\n\n")
+    with pytest.raises(DataError, match="no text in"):
+        measure_perplexity(endless, [tmp_path / "text"])
+    assert measure_perplexity(GOLDEN_MODEL, [tmp_path / "text"]).num_ends == 2
+
+
+def test_weights_where_a_model_has_no_sentence_end(
+    tmp_path: Path, endless: NgramModel, pair: tuple[NgramModel, NgramModel]
+) -> None:
+    """The end has probability 0 there, as it has in the mixture."""
+    (tmp_path / "held").write_text("a b\nb a zzz\n")
+    weights = best_weights([endless, pair[0]], [tmp_path / "held"])
+    rows = [
+        [math.exp(endless.sentence_log_prob([word])), prob(pair[0], history, word)]
+        for history, word in [((), "a"), (("a",), "b"), ((), "b"), (("b",), "a")]
+    ]
+    ends = [prob(pair[0], history, "</s>") for history in [("a", "b"), ("b", "a", "zzz")]]
+    assert 0.1 < weights[0] < 0.9
+    assert weights == pytest.approx(maximise(np.array([*rows, *[[0.0, end] for end in ends]])))
+    mixtures = [
+        measure_perplexity(interpolate_models([endless, pair[0]], [w, 1 - w]), [tmp_path / "held"])
+        for w in (weights[0], weights[0] / 2, (1 + weights[0]) / 2)
+    ]
+    assert mixtures[0].excluding_unknown < min(m.excluding_unknown for m in mixtures[1:])
+    assert best_weights([endless, endless], [tmp_path / "held"]) == pytest.approx([0.5, 0.5])
+
+
 def test_distinct_rows_of_parts_are_merged_sorted() -> None:
     generator = np.random.default_rng(0)
     every = np.array(list(product(range(4), repeat=3)), np.int32)

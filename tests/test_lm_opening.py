@@ -19,6 +19,7 @@ from asr.errors import DataError
 from asr.lm.arpa import read_arpa
 from asr.lm.counting import text_blocks
 from asr.lm.files import read_model, write_model
+from asr.lm.mixing import best_weights
 from asr.text import TextConfig
 from asr.word_files import normalize_text_file
 
@@ -92,6 +93,12 @@ def test_verbs_with_what_a_shell_calls_a_pipe(
         assert (
             run_lm("perplexity", tmp_path / "file.arpa", f"/dev/fd/{stream.fileno()}") == expected
         )
+
+
+def test_weights_from_a_text_that_is_there_once(piped: Callable[[bytes], Path]) -> None:
+    models = [read_arpa(GOLDEN / f"commands.o{order}.arpa") for order in (1, 3)]
+    expected = best_weights(models, [GOLDEN / "commands.txt"] * 20)
+    assert best_weights(models, [piped(TEXT)]) == pytest.approx(expected)
 
 
 def test_a_binary_model_must_be_a_file(piped: Callable[[bytes], Path], tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def perplexity(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ARPA or binary.")],
     texts: Texts,
 ) -> None:
-    """How well MODEL predicts TEXT; sentence ends count as words."""
+    """How well MODEL predicts TEXT; sentence ends count as words, if MODEL has </s>."""
     from asr.lm.files import read_model
     from asr.lm.perplexity import measure_perplexity
 
@@ -105,6 +105,8 @@ def perplexity(
     typer.echo(
         f"{found.num_sentences} sentences, {found.num_words} words, {found.num_unknown} unknown"
     )
+    if not found.num_ends:
+        sys.stderr.write("the model has no </s>: sentence ends are not scored and do not count\n")
 
 
 @lm_app.command()

@@ -2,7 +2,8 @@
 
 The mixture gives each n-gram that any model lists the weighted mean of the models' probabilities,
 backed off where a model does not list it; a word that is not in a model's vocabulary has
-probability 0 there. Back-off weights follow from the sums being 1.
+probability 0 there, and so has the sentence end in a model without `</s>`. Back-off weights follow
+from the sums being 1.
 
 References:
     Jelinek & Mercer (1980); Stolcke (2002), SRILM's `ngram -mix-lm` and `compute-best-mix`.
@@ -19,8 +20,8 @@ import numpy as np
 from asr.errors import DataError
 from asr.lm.compiled import compiled
 from asr.lm.kneser_ney import BuildOptions, build_model
-from asr.lm.ngram import BOS, SMALLEST_PROB, UNK, NgramModel
-from asr.lm.perplexity import text_ids
+from asr.lm.ngram import BOS, SENTENCE_BREAK, SMALLEST_PROB, UNK, NgramModel
+from asr.lm.perplexity import text_ids, text_letters
 from asr.lm.renormalising import order_rows, with_backoffs
 from asr.lm.tables import Array, NgramTables, advance
 from asr.lm.trie import OrderTable, merged_rows
@@ -109,18 +110,24 @@ def best_weights(models: Sequence[NgramModel], paths: Sequence[Path]) -> list[fl
     Raises:
         DataError: A text cannot be read, or no word of it is known.
     """
-    columns = []
-    for model in models:
-        blocks = [
-            np.where(ids == -1, 0.0, np.exp(model.score_ids(ids)))[ids != -2]
-            for ids in text_ids(model, paths)
-        ]
-        columns.append(np.concatenate(blocks) if blocks else np.empty(0))
-    probs = np.stack(columns, axis=1)
+    # Every text is read once, as it may come through a pipe.
+    blocks = [
+        np.stack([_text_probs(model, letters) for model in models], axis=1)
+        for letters in text_letters(paths)
+    ]
+    probs = np.concatenate([np.empty((0, len(models))), *blocks])
     probs = probs[probs.sum(axis=1) > 0]
     if not len(probs):
         raise DataError(f"no model knows a word of {', '.join(map(str, paths))}")
     return maximise(probs)
+
+
+def _text_probs(model: NgramModel, letters: Array) -> Array:
+    """(num_words,) probability of each word and sentence end; 0 for those the model lacks."""
+    ids = text_ids(model, letters)
+    probs = np.where(ids < 0, 0.0, np.exp(model.score_ids(ids)))
+    # Where the model has no `</s>`, only the break stands for the end of a sentence.
+    return probs[ids != SENTENCE_BREAK] if model.eos_id >= 0 else probs
 
 
 def maximise(probs: Array) -> list[float]:
