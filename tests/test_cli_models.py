@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import Result
+from lm_files import ngrams_of
 from model_files import write_model, write_tuned_model
 from tones import RATE_HZ, tone_utterance
 from typer.testing import CliRunner
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from asr import shipped
 from asr.cli import app
 from asr.errors import AsrError, ConfigError, DataError, ModelFileError
+from asr.lm.files import read_model
 from asr.recognizer import Recognizer
 
 CARD = """# Tones
@@ -164,6 +166,14 @@ def test_a_language_model_is_written_like_that_of_a_name(models_dir: Path) -> No
     assert "\tBA" in Path("as-written.arpa").read_text()
     with pytest.raises(ModelFileError, match="no model of that name"):
         run("lm", "build", "text", "-o", "lm.arpa", "--model", "nothing")
+
+
+def test_a_vocabulary_is_written_as_the_text_is(models_dir: Path) -> None:
+    Path("text").write_text("BA DO\nDO Mi\n")
+    Path("words").write_text("<unk>\n<s>\nDo\nBA\n")
+    run("lm", "build", "text", "-o", "lm.bin", "--order", "2", "-m", "tones", "--vocab", "words")
+    assert read_model(Path("lm.bin")).words == ("<unk>", "<s>", "</s>", "do", "ba")
+    assert ("ba", "do") in ngrams_of(read_model(Path("lm.bin")))
 
 
 @pytest.mark.parametrize(

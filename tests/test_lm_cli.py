@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,39 @@ def test_build_with_a_vocabulary_into_a_binary(tmp_path: Path) -> None:
     out = tmp_path / "lm.bin"
     lm("build", COMMANDS, "-o", out, "--vocab", tmp_path / "words", "--run-words", 1000)
     assert read_model(out).words == ("<unk>", "<s>", "</s>", "call", "marta", "unheard")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("\ufeffcall marta\r\n", ("call", "marta")),
+        ("<unk>\n<s>\n</s>\ncall\ncall\n", ("call",)),
+        ("# a\u00a0b\u3000c\n", ("#", "a\u00a0b\u3000c")),
+    ],
+)
+def test_vocabularies_as_people_have_them(
+    tmp_path: Path, content: str, words: tuple[str, ...]
+) -> None:
+    out = tmp_path / "lm.bin"
+    for packed in (content.encode(), gzip.compress(content.encode())):
+        (tmp_path / "words").write_bytes(packed)
+        lm("build", COMMANDS, "-o", out, "--vocab", tmp_path / "words", "--order", 1)
+        assert read_model(out).words == ("<unk>", "<s>", "</s>", *words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "words holds no word"),
+        (b"\n<unk> <s>\n", "words holds no word"),
+        (b"a\n\xff\n", "words, line 2: not UTF-8"),
+    ],
+)
+def test_vocabularies_that_make_no_sense(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "words").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        lm("build", COMMANDS, "-o", tmp_path / "lm.bin", "--vocab", tmp_path / "words")
+    assert not (tmp_path / "lm.bin").exists()
 
 
 def test_build_says_where_it_fell_back(tmp_path: Path) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from asr.cli.arguments import WritesLike, parse_numbers
 from asr.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from asr.lm.classes import WordClass
 
 lm_app = typer.Typer(
     help="Build, measure, mix, prune and adapt n-gram language models.",
@@ -48,7 +45,11 @@ def build(
     ] = "0",
     vocab: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The words of the model; others become <unk>."),
+        typer.Option(
+            metavar="FILE",
+            help="The words of the model, UTF-8, plain or gzip, between white space; others become "
+            "<unk>.",
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
@@ -69,6 +70,7 @@ def build(
     The model equals that of KenLM's lmplz. Texts may be larger than memory; the model may not.
     """
     from asr.config import parse_options
+    from asr.lm.classes import read_classes
     from asr.lm.files import check_model_name, write_model
     from asr.lm.kneser_ney import BuildOptions, build_model
 
@@ -77,8 +79,8 @@ def build(
     if run_words is not None:
         values["run_words"] = run_words
     options = parse_options(BuildOptions, values, "the command line")
-    words = None if vocab is None else _read_words(vocab)
-    alike = [] if classes is None else _read_classes(classes, model)
+    words = None if vocab is None else _read_words(vocab, _as_written(model))
+    alike = [] if classes is None else read_classes(classes, _as_written(model))
     with _written_like(model, texts) as sources:
         built = build_model(sources, options, words, alike)
     for n, (count, discounts) in enumerate(
@@ -187,17 +189,15 @@ def adapt(
     write_model(mix_in(read_model(base), texts, weight), output)
 
 
-def _read_classes(path: Path, model: str | None) -> list[WordClass]:
-    """Classes as they stand, or as the transcripts of a model are written."""
-    from asr.lm.classes import read_classes
+def _as_written(model: str | None) -> Callable[[str], str]:
+    """What leaves words as they stand, or writes them as the transcripts of a model are."""
+    if model is None:
+        return str
+    from asr.cli.model_text import text_of_model
     from asr.text import normalize
 
-    if model is None:
-        return read_classes(path)
-    from asr.cli.model_text import text_of_model
-
     config = text_of_model(model)
-    return read_classes(path, lambda text: normalize(text, config))
+    return lambda text: normalize(text, config)
 
 
 @contextmanager
@@ -226,10 +226,14 @@ def _written_like(model: str | None, texts: Sequence[Path]) -> Iterator[Sequence
             raise DataError(message, error.hint) from None
 
 
-def _read_words(path: Path) -> list[str]:
-    try:
-        return path.read_bytes().decode("utf-8").split()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error.reason}") from None
+def _read_words(path: Path, written: Callable[[str], str]) -> list[str]:
+    """The words of a vocabulary; those that every model has, such as `<unk>`, may be among them."""
+    from asr.lm.counting import MARKS, text_lines
+
+    # Words as a text has them: only ASCII white space separates them.
+    found = (word for line in text_lines(path) for word in line.encode().split())
+    parts = (written(word.decode()).encode().split() for word in found if word not in MARKS)
+    words = [part.decode() for parts_of_word in parts for part in parts_of_word]
+    if not words:
+        raise DataError(f"{path} holds no word", hint="write the words of the model, one a line")
+    return words
