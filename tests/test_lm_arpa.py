@@ -182,10 +182,19 @@ def test_large_numbers_and_long_words_are_written_whole(tmp_path: Path) -> None:
     assert again[("a", word)][0] == pytest.approx(-0.2, abs=1e-6)
 
 
-def test_a_name_that_says_nothing_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["lm.txt", "lm", "lm.gz", "lm.txt.gz", "lm.bin.gz", "lm.arpa.bz2", ".arpa", "arpa.gz"]
+)
+def test_a_name_that_says_nothing_is_refused(tmp_path: Path, name: str) -> None:
     model = read_arpa(write(tmp_path, GOOD))
     with pytest.raises(DataError, match="does not say what to write"):
-        write_model(model, tmp_path / "lm.txt")
+        write_model(model, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["v1.2.arpa", "v1.2.arpa.gz", "lm.gz.arpa", "lm.arpa.bin"])
+def test_only_the_end_of_a_name_says_what_to_write(tmp_path: Path, name: str) -> None:
+    write_model(read_arpa(write(tmp_path, GOOD)), tmp_path / name)
+    assert read_model(tmp_path / name).num_ngrams == (4, 2)
 
 
 NUMBER_TEXTS = [

@@ -144,6 +144,41 @@ def test_a_name_that_says_nothing_is_refused_before_any_work(tmp_path: Path, ver
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("build", COMMANDS, "t.arpa"),
+        ("build", COMMANDS, "--vocab", "t.arpa"),
+        ("build", COMMANDS, "--classes", "t.arpa"),
+        ("adapt", BASE, COMMANDS, "t.arpa"),
+        ("interpolate", BASE, BASE, "--tune", "t.arpa"),
+    ],
+)
+def test_a_text_is_not_overwritten_by_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.arpa").write_text("call: marta\n")
+    with pytest.raises(DataError, match=r"t\.arpa is read and would be overwritten"):
+        lm(*arguments, "-o", Path("t.arpa").absolute())
+    assert Path("t.arpa").read_text() == "call: marta\n"
+
+
+@pytest.mark.parametrize("name", ["lm.arpa", "lm.bin"])
+def test_a_model_may_take_the_place_of_what_it_is_made_from(tmp_path: Path, name: str) -> None:
+    """It was read whole; or its file, which is mapped, is replaced and not changed."""
+    (tmp_path / "own").write_text("call zaphod\n")
+    lm("prune", BASE, "-o", tmp_path / name, "--threshold", 1e-4)
+    before = read_model(tmp_path / name).num_ngrams
+    lm("adapt", tmp_path / name, tmp_path / "own", "-o", tmp_path / name)
+    lm("interpolate", tmp_path / name, BASE, "-o", tmp_path / name, "--weights", "0.5 0.5")
+    grown = read_model(tmp_path / name)
+    assert grown.id_of("zaphod") >= 0
+    assert grown.num_ngrams > before
+    lm("prune", tmp_path / name, "-o", tmp_path / name, "--threshold", 1e-4)
+    assert sum(read_model(tmp_path / name).num_ngrams) < sum(grown.num_ngrams)
+
+
+@pytest.mark.parametrize(
     ("option", "value", "message"),
     [
         ("--prune", "0 x", "cannot read numbers in '0 x'"),

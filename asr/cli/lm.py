@@ -70,11 +70,13 @@ def build(
     The model equals that of KenLM's lmplz. Texts may be larger than memory; the model may not.
     """
     from asr.config import parse_options
+    from asr.files import refuse_own_input
     from asr.lm.classes import read_classes
     from asr.lm.files import check_model_name, write_model
     from asr.lm.kneser_ney import BuildOptions, build_model
 
     check_model_name(output)
+    refuse_own_input(output, [*texts, *(path for path in (vocab, classes) if path is not None)])
     values: dict[str, object] = {"order": order, "prune": parse_numbers("--prune", prune, int)}
     if run_words is not None:
         values["run_words"] = run_words
@@ -131,11 +133,13 @@ def interpolate(
     ] = None,
 ) -> None:
     """Mix models into one, with given weights or those that suit a text."""
+    from asr.files import refuse_own_input
     from asr.lm.files import check_model_name, read_model, write_model
     from asr.lm.mixing import best_weights
     from asr.lm.mixing import interpolate_models as mix
 
     check_model_name(output)
+    refuse_own_input(output, tune or [])
     if len(models) < 2:
         raise ConfigError(
             "there is nothing to mix with one model",
@@ -182,10 +186,12 @@ def adapt(
     ] = 0.5,
 ) -> None:
     """Mix a model of the sentences in TEXT into BASE; new words join the vocabulary."""
+    from asr.files import refuse_own_input
     from asr.lm.files import check_model_name, read_model, write_model
     from asr.lm.mixing import adapt as mix_in
 
     check_model_name(output)
+    refuse_own_input(output, texts)
     write_model(mix_in(read_model(base), texts, weight), output)
 
 

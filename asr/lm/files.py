@@ -12,7 +12,8 @@ from asr.lm.ngram import NgramModel
 from asr.lm.opening import opened
 
 BINARY_SUFFIX = ".bin"
-ARPA_SUFFIXES = (".arpa", ".gz")
+ARPA_SUFFIX = ".arpa"
+PACKED_SUFFIXES = [ARPA_SUFFIX, ".gz"]
 
 
 def read_model(path: Path) -> NgramModel:
@@ -53,7 +54,8 @@ def check_model_name(path: Path) -> None:
     Raises:
         DataError: It ends in none of the suffixes of `write_model`.
     """
-    if path.suffix not in (BINARY_SUFFIX, *ARPA_SUFFIXES):
+    is_packed = path.suffixes[-2:] == PACKED_SUFFIXES
+    if not is_packed and path.suffix not in (BINARY_SUFFIX, ARPA_SUFFIX):
         raise DataError(
             f"{path} does not say what to write", hint="name it .arpa, .arpa.gz or .bin"
         )
