@@ -88,7 +88,7 @@ def test_any_text_equals_the_definition(
     vocabulary: set[str] | None,
     run_words: int,
 ) -> None:
-    thresholds = (0, *sorted(prune))
+    thresholds = (0, *sorted(prune))[:order]
     options = BuildOptions(order=order, prune=thresholds, run_words=run_words)
     with tempfile.TemporaryDirectory() as directory:
         paths = [Path(directory) / str(index) for index in range(3)]
@@ -212,6 +212,8 @@ def test_no_text_and_no_file_are_refused(tmp_path: Path) -> None:
         ({"prune": (1,)}, "must begin with 0"),
         ({"prune": (0, 2, 1)}, "must not decrease"),
         ({"order": 0}, "greater than or equal to 1"),
+        ({"order": 2, "prune": (0, 0, 5)}, "`prune` has 3 numbers, .* at most 2"),
+        ({"prune": (0, 0, 0, 1)}, "`prune` has 4 numbers, .* where `order` is 3"),
     ],
 )
 def test_options_that_make_no_sense(values: dict[str, object], message: str) -> None:

@@ -183,6 +183,7 @@ def test_a_model_may_take_the_place_of_what_it_is_made_from(tmp_path: Path, name
     [
         ("--prune", "0 x", "cannot read numbers in '0 x'"),
         ("--prune", "1", "must begin with 0"),
+        ("--prune", "0 0 1 5", "`prune` has 4 numbers, .* at most 3 where `order` is 3"),
         ("--order", "0", "greater than or equal to 1"),
         ("--vocab", "missing", "cannot read missing"),
     ],

@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from asr.config import Options
 from asr.lm.classes import WordClass, classes_within, written_out
@@ -41,8 +41,8 @@ class BuildOptions(Options):
     Attributes:
         order: Length of the longest n-grams.
         prune: For each order from unigrams on, n-grams occurring so often or less are dropped;
-            the last number counts for all longer ones. Unigrams are never dropped: limit the
-            vocabulary instead.
+            the last number counts for all longer ones; at most `order` numbers. Unigrams are never
+            dropped: limit the vocabulary instead.
         run_words: Words that are sorted in memory; longer texts are sorted in files.
     """
 
@@ -58,6 +58,15 @@ class BuildOptions(Options):
         if list(prune) != sorted(prune):
             raise ValueError("must not decrease, or histories of kept n-grams would be dropped")
         return prune
+
+    @model_validator(mode="after")
+    def _check_length(self) -> BuildOptions:
+        if len(self.prune) > self.order:
+            raise ValueError(
+                f"`prune` has {len(self.prune)} numbers, expected one for each order from unigrams "
+                f"on, at most {self.order} where `order` is {self.order}"
+            )
+        return self
 
     def threshold(self, order: int) -> int:
         """Largest count of a dropped n-gram of this order."""
