@@ -17,8 +17,10 @@ a mean over neighbouring settings 25.7; 240 splits). With defaults that do not f
 and 3) it made 25.7 and 26.1, the fewest errors alone 25.7 and 25.9, those defaults 27.0 and 28.2.
 
 The outcome is never worse on the data than greedy decoding, nor than the beam search with nothing
-beside the sound. What is beside the sound must save errors, or it is left out; the beam search is
-preferred where it makes as many as greedy decoding, for its confidences are calibrated.
+beside the sound, pruned by the same rule: the three are compared on all of the data, also where
+time allows to search on a part alone. What is beside the sound must save errors, or it is left out;
+the beam search is preferred where it makes as many as greedy decoding, for its confidences are
+calibrated.
 
 References:
     Breiman, Friedman, Olshen & Stone (1984), Classification and regression trees, section 3.4.3.
@@ -37,7 +39,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder, Hypothesis, Knowledge, LogProbs
+from asr.decoding import BeamConfig, BeamDecoder, GreedyDecoder, Knowledge, LogProbs
 from asr.decoding.calibration import (
     Calibration,
     calibration_error,
@@ -225,19 +227,17 @@ def tune(
     plain = Trials(plan.few, Knowledge(), advance)
     best = _narrow(narrow, best)
     without = _narrow(plain, base.model_copy(update={"vocabulary": "open"}))
-    if plain.errors(without) <= narrow.errors(best):
-        knowledge, best = Knowledge(), without
+    of_all, plain_of_all = narrow.on(development), plain.on(development)
+    if plain_of_all.errors(without) <= of_all.errors(best):
+        knowledge, best, of_all = Knowledge(), without, plain_of_all
+    texts = of_all.texts(best)
     greedy = GreedyDecoder(development.tokenizer, development.frame_s)
     calibration, error = calibrate(development, knowledge, best)
-    best = best.model_copy(update={"calibration": calibration})
-    decoder = BeamDecoder(development.tokenizer, development.frame_s, best, knowledge)
     return TuningResult(
-        config=best,
+        config=best.model_copy(update={"calibration": calibration}),
         knowledge=knowledge,
-        greedy=_score(development, [greedy.decode(one)[0] for one in development.emissions]),
-        beam=_score(
-            development, [found[0] for found in decoder.decode_list(development.emissions)]
-        ),
+        greedy=_score(development, [greedy.decode(one)[0].text for one in development.emissions]),
+        beam=_score(development, texts),
         calibration_error=error,
         surface=surface,
         num_trials=plain.num_trials + narrow.num_trials + trials.num_trials,
@@ -273,9 +273,8 @@ def calibrate(
     return fit_calibration(known, is_correct), calibration_error(confidence, is_correct)
 
 
-def _score(development: DevelopmentSet, hypotheses: Sequence[Hypothesis]) -> WerReport:
-    names = [str(index) for index in range(len(hypotheses))]
-    texts = [hypothesis.text for hypothesis in hypotheses]
+def _score(development: DevelopmentSet, texts: Sequence[str]) -> WerReport:
+    names = [str(index) for index in range(len(texts))]
     return score_texts(
         dict(zip(names, development.references, strict=True)),
         dict(zip(names, texts, strict=True)),
@@ -295,6 +294,12 @@ class Trials:
         self._advance = advance
         self._texts: dict[BeamConfig, list[str]] = {}
         self._errors: dict[tuple[int, str], int] = {}
+
+    def on(self, development: DevelopmentSet) -> Trials:
+        """These where the data are their own, else new ones of the same knowledge."""
+        if development is self._development:
+            return self
+        return Trials(development, self._knowledge, lambda: None)
 
     @property
     def num_trials(self) -> int:
@@ -353,7 +358,7 @@ def _plan(
 ) -> _Plan:
     """As much of the data as the time allows, and a coarse grid where that is not all of it.
 
-    Weights and pruning may each take half of the time that the last decoding of everything is
+    Weights and pruning may each take half of the time that the last decodings of everything are
     expected to leave. Pruning begins with a search so wide that the same time is enough for fewer
     utterances; they do, for texts are compared there, and not rates of error.
     """

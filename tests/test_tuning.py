@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +241,22 @@ def test_little_time_means_fewer_utterances_and_says_so(lm: NgramModel) -> None:
     assert result.surface is not None
     assert result.surface.lm_weights == FEW_WEIGHTS
     assert result.surface.wers.shape == (len(FEW_WEIGHTS), len(FEW_BONUSES))
+
+
+def test_what_helps_a_sample_alone_is_left_out(lm: NgramModel) -> None:
+    """The 50 that are drawn say what the language model expects, and the others never do."""
+    drawn = set(random.Random(0).sample(range(150), 50))
+    generator = np.random.default_rng(2)
+    references = ["do bad bee" if index in drawn else "bed dao baa" for index in range(150)]
+    emissions = [emissions_of(text, generator, 0.2) for text in references]
+    data = DevelopmentSet(TOKENIZER, 0.04, emissions, references)
+    sample = data.sample(50, seed=0)
+    assert tune(sample, Knowledge(lm)).knowledge.lm is lm
+    result = tune(data, Knowledge(lm), time_limit_s=1e-6)
+    assert result.num_utterances == 50
+    assert result.knowledge == Knowledge()
+    assert result.beam.words.num_errors == errors_of(data, result.config, Knowledge())
+    assert result.lines()[-1] == "the language model does not help: it is left out"
 
 
 def test_the_small_grid_is_part_of_the_large_one_and_has_the_defaults() -> None:
