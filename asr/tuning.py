@@ -99,12 +99,16 @@ class DevelopmentSet:
     references: Sequence[str]
 
     def sample(self, count: int, seed: int) -> DevelopmentSet:
-        """So many utterances, drawn at random, in order."""
-        chosen = sorted(random.Random(seed).sample(range(len(self.emissions)), count))
+        """So many utterances, drawn at random, in order; one with words at least, if there is."""
+        generator = random.Random(seed)
+        chosen = generator.sample(range(len(self.emissions)), count)
+        with_words = [index for index, text in enumerate(self.references) if text]
+        if with_words and not any(self.references[index] for index in chosen):
+            chosen[0] = generator.choice(with_words)
         return replace(
             self,
-            emissions=[self.emissions[index] for index in chosen],
-            references=[self.references[index] for index in chosen],
+            emissions=[self.emissions[index] for index in sorted(chosen)],
+            references=[self.references[index] for index in sorted(chosen)],
         )
 
 
@@ -162,8 +166,7 @@ class TuningResult:
             f"greedy: {_rate_line(self.greedy)}",
             f"beam:   {_rate_line(self.beam)}",
             f"beam settings: {_settings(self.config, self.knowledge)}",
-            f"confidences: calibrated on {self.config.calibration.num_words} words, "
-            f"{100 * self.calibration_error:.1f} % off where held out",
+            f"confidences: {self._calibrated()}",
             f"{self.num_trials} settings tried{part if self.num_utterances < total else ''} "
             f"in {self.elapsed_s:.0f} s",
         ]
@@ -172,6 +175,15 @@ class TuningResult:
         if self.decoder == "greedy":
             lines.append("the beam search makes more errors: greedy decoding stays the default")
         return lines
+
+    def _calibrated(self) -> str:
+        num_words = self.config.calibration.num_words
+        if not num_words:
+            return "could not be calibrated, for no word was recognised"
+        return (
+            f"calibrated on {num_words} words, "
+            f"{100 * self.calibration_error:.1f} % off where held out"
+        )
 
 
 def _settings(config: BeamConfig, knowledge: Knowledge) -> str:

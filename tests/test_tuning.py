@@ -174,6 +174,9 @@ def test_confidences_of_no_words_stay_as_they_are() -> None:
     fitted, error = calibrate(nothing, Knowledge(), BeamConfig())
     assert fitted == Calibration()
     assert math.isnan(error)
+    assert tune(nothing, Knowledge()).lines()[3] == (
+        "confidences: could not be calibrated, for no word was recognised"
+    )
 
 
 def test_a_language_model_of_another_world_does_not_hurt(tmp_path: Path) -> None:
@@ -275,6 +278,26 @@ def test_a_sample_is_drawn_by_its_seed_and_keeps_pairs(data: DevelopmentSet) -> 
     assert list(sample.references) == sorted(sample.references, key=int)
     for reference, log_probs in zip(sample.references, sample.emissions, strict=True):
         assert log_probs is numbered.emissions[int(reference)]
+
+
+def test_a_sample_has_words_where_the_data_has_any(lm: NgramModel) -> None:
+    silent = np.full((3, len(TOKENIZER.vocab)), -np.inf)
+    silent[:, 0] = 0.0
+    spoken = development(1, 0.0)
+    data = DevelopmentSet(
+        TOKENIZER, 0.04, [silent] * 199 + [*spoken.emissions], [""] * 199 + [*spoken.references]
+    )
+    for seed in range(20):
+        sample = data.sample(50, seed)
+        assert len(sample.references) == len(sample.emissions) == 50
+        assert [text for text in sample.references if text] == spoken.references
+        assert (
+            sample.emissions[sample.references.index(spoken.references[0])] is data.emissions[199]
+        )
+    result = tune(data, Knowledge(lm), time_limit_s=1e-6)
+    assert result.num_utterances == 50
+    assert result.surface is not None
+    assert np.isfinite(result.surface.wers).all()
 
 
 @pytest.mark.parametrize("references", [[], ["", ""]])
