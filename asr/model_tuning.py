@@ -34,7 +34,9 @@ class TuneRequest:
     Attributes:
         model: Model file; settings that it holds are replaced.
         manifests: Development data, never the test set.
-        choice: Language model and lexicon to tune for, and settings that are not sought.
+        choice: Language model and lexicon to tune for, and settings. `lm_weight`, `word_bonus` and
+            `unknown_score` are where the search begins: of what does as well as the best, the
+            nearest to them is taken. An open vocabulary may be closed; the rest stays as it is.
         embed: Whether the model file takes in the language model.
         picture: PNG of the error surface; None for the model file's name with `.tuning.png`, where
             there is a language model.

@@ -218,7 +218,8 @@ def tune(
     Args:
         development: Never the test data.
         knowledge: Language model and lexicon that the settings are for.
-        config: Settings that are not sought: unit of the language model, threads.
+        config: Settings that are not sought, as the unit of the language model, and in place of
+            the defaults the weight, the bonus and the price of unknown words to begin with.
         time_limit_s: About how long, if need be on a part of the utterances, drawn at random.
         advance: Called after each setting, at most about `NUM_TRIALS` times.
 

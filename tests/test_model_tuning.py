@@ -221,6 +221,11 @@ def test_what_cannot_be_tuned_is_refused_and_the_model_stays(
     assert model.read_bytes() == before
 
 
+def test_help_says_where_the_search_begins() -> None:
+    said = " ".join(asr("tune", "--help").split())
+    assert "lm_weight, word_bonus and unknown_score are where the search begins" in said
+
+
 def test_unreadable_audio_is_named(tone_model: ToneModel, model: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in tone_model.dev.read_text().splitlines()]
     for line in lines:

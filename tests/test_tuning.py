@@ -117,6 +117,16 @@ def test_a_language_model_that_helps_is_used(data: DevelopmentSet, lm: NgramMode
     assert len(lines) == 5
 
 
+def test_the_search_begins_at_the_settings_that_are_given(
+    data: DevelopmentSet, lm: NgramModel
+) -> None:
+    """Many settings are as good as each other here: those nearest to the beginning are taken."""
+    for weight, bonus in ((0.5, 1.0), (0.8, 2.0), (1.2, 1.5)):
+        result = tune(data, Knowledge(lm), BeamConfig(lm_weight=weight, word_bonus=bonus))
+        assert result.surface is not None
+        assert result.surface.chosen == (weight, bonus)
+
+
 def test_a_surface_holds_the_rates_of_its_grid(data: DevelopmentSet, lm: NgramModel) -> None:
     surface = tune(data, Knowledge(lm)).surface
     assert surface is not None

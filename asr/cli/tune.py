@@ -48,6 +48,9 @@ def tune(
 ) -> None:
     """Find language model weight, word bonus and pruning, and store them in MODEL.
 
+    With --set, lm_weight, word_bonus and unknown_score are where the search begins, in place of the
+    defaults: of settings that do as well as the best, the nearest to them are stored.
+
     Later commands decode by what is stored, with confidences calibrated on the same data. Where the
     beam search makes more errors than greedy decoding, greedy stays the default.
     """
