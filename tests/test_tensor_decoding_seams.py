@@ -181,5 +181,6 @@ def test_unnormalised_padding_is_no_matter_but_a_frame_is() -> None:
     log_probs = batch_of(5)
     log_probs[0, 3:] = 7.0
     assert decoder.decode_batch(log_probs, [3])[0] == decoder.decode(log_probs[0, :3].numpy())
-    with pytest.raises(DataError, match="2 of 5 frames are off"):
-        decoder.decode_tensors(log_probs, torch.tensor([5]))
+    for one in (log_probs, log_probs.clone().requires_grad_()):
+        with pytest.raises(DataError, match="2 of 5 frames are off"):
+            decoder.decode_tensors(one, torch.tensor([5]))

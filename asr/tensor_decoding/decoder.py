@@ -218,6 +218,6 @@ def _check(log_probs: Any, lengths: Any, vocab_size: int) -> list[int]:
     numbers = torch.arange(log_probs.shape[1], device=log_probs.device)
     is_padding = numbers >= torch.tensor(counts, device=log_probs.device)[:, None]
     if not bool(((sums <= TOLERANCE) | is_padding).all()):
-        for one, count in zip(log_probs.cpu().numpy(), counts, strict=True):
+        for one, count in zip(log_probs.detach().cpu().numpy(), counts, strict=True):
             check_log_probs(one[:count], vocab_size)
     return counts
