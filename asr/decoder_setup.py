@@ -282,7 +282,7 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     """
     stored = source.stored
     settings: dict[str, Any] = {} if stored is None else stored.beam.model_dump()
-    if choice.ignore_lm and stored is not None and stored.lexicon is None:
+    if stored is not None and _lacks_its_lm(stored, choice) and stored.lexicon is None:
         settings["vocabulary"] = "open"  # a closed one was that of the language model
     if stored is not None and _is_of_another_search(stored, choice):
         settings["calibration"] = Calibration()
@@ -357,7 +357,12 @@ def _refuse_idle(settings: Mapping[str, Any], setup: BeamSetup) -> None:
 def _is_of_another_search(stored: StoredDecoding, choice: DecodingChoice) -> bool:
     """Whether confidences were calibrated for a search that another language model changes."""
     has_other_lm = bool(choice.lms) and stored.lm != "elsewhere"
-    return has_other_lm or choice.ignore_lm or choice.grammar is not None
+    return has_other_lm or _lacks_its_lm(stored, choice) or choice.grammar is not None
+
+
+def _lacks_its_lm(stored: StoredDecoding, choice: DecodingChoice) -> bool:
+    """Whether settings were found with a language model, and the user does without."""
+    return choice.ignore_lm and stored.lm != "none"
 
 
 def _lexicon(

@@ -144,12 +144,20 @@ def test_confidences_are_calibrated_only_for_the_search_they_were_fitted_with(ar
     data = model_to_bytes(read_model(arpa))
     tuned = source(data, lm="embedded", beam=BeamConfig(calibration=fitted))
     elsewhere = source(lm="elsewhere", beam=BeamConfig(calibration=fitted))
-    with_lm = DecodingChoice(lms=[arpa])
-    kept = [(tuned, DecodingChoice(phrases=["do"])), (elsewhere, with_lm)]
+    without = source(lm="none", beam=BeamConfig(calibration=fitted))
+    with_lm, no_lm = DecodingChoice(lms=[arpa]), DecodingChoice(ignore_lm=True)
+    kept = [(tuned, DecodingChoice(phrases=["do"])), (elsewhere, with_lm), (without, no_lm)]
     for model, choice in kept:
         assert beam_setup(model, choice).config.calibration == fitted
-    for choice in (with_lm, DecodingChoice(ignore_lm=True)):
-        assert beam_setup(tuned, choice).config.calibration == Calibration()
+    others = [(tuned, with_lm), (tuned, no_lm), (elsewhere, no_lm), (without, with_lm)]
+    for model, choice in others:
+        assert beam_setup(model, choice).config.calibration == Calibration()
+
+
+def test_a_vocabulary_closed_without_a_language_model_stays_closed_without_it() -> None:
+    """As a model of phones has it, whose words are those of its dictionary."""
+    tuned = source(lm="none", beam=BeamConfig(vocabulary="closed"))
+    assert beam_setup(tuned, DecodingChoice(ignore_lm=True)).config.vocabulary == "closed"
 
 
 def test_the_stored_lexicon_is_used_unless_replaced(tmp_path: Path) -> None:
