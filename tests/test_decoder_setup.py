@@ -450,7 +450,13 @@ def test_names_of_files_are_files(tmp_path: Path) -> None:
     ("known", "message"),
     [
         ({"lexicon": "abba"}, "lexicon must be a list of words, got the text 'abba'"),
+        ({"lexicon": Path("words")}, "lexicon must be a list of words, got .*Path; read a file"),
+        ({"lexicon": iter(["ab"])}, "lexicon must be a list of words, got list_iterator; "),
+        ({"lexicon": {"ab"}}, "lexicon must be a list of words, got set; .*, make a list of"),
+        ({"lexicon": ["ab", 7]}, "words of the lexicon must be text, got 7"),
         ({"hotwords": ["ab"]}, "hotwords must be bonuses by phrase; got list"),
+        ({"hotwords": {"ab": "6"}}, "hotwords must be numbers by text, got 'ab': '6'"),
+        ({"hotwords": {"ab": 2.0, 7: 1.0}}, "hotwords must be numbers by text, got 7: 1.0"),
         ({"lm": "lm.arpa"}, "lm must be a model, such as .* gives; got str"),
         ({"grammar": "ab ba"}, "grammar must be a grammar, as .* gives; got str"),
     ],
@@ -458,3 +464,8 @@ def test_names_of_files_are_files(tmp_path: Path) -> None:
 def test_knowledge_of_another_kind_is_refused(known: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Knowledge(**known)
+
+
+def test_lists_of_words_and_numbers_of_any_kind_are_knowledge() -> None:
+    Knowledge(lexicon=("ab",), hotwords={"ab": 6, "ba": np.float32(2.5)})
+    Knowledge(lexicon=[], hotwords={})

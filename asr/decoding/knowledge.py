@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from numbers import Real
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -49,7 +50,8 @@ class Knowledge:
             `off_grammar_score` of the settings.
 
     Raises:
-        DataError: One of them is of another kind: a text for a list, a file for what it holds.
+        DataError: One of them is of another kind: a text for a list, a file for what it holds, a
+            text for a number.
     """
 
     lm: NgramModel | None = None
@@ -70,6 +72,18 @@ class Knowledge:
                 raise DataError(f"{name} must be {what}; got {type(value).__name__}")
         if isinstance(self.lexicon, str):
             raise DataError(f"lexicon must be a list of words, got the text {self.lexicon[:60]!r}")
+        if not isinstance(self.lexicon, Sequence | None):
+            raise DataError(
+                f"lexicon must be a list of words, got {type(self.lexicon).__name__}",
+                hint="read a file with asr.word_files.read_lexicon, make a list of anything else",
+            )
+        for word in self.lexicon or ():
+            if not isinstance(word, str):
+                raise DataError(f"words of the lexicon must be text, got {word!r}")
+        bonuses: Mapping[Any, Any] = self.hotwords
+        for phrase, bonus in bonuses.items():
+            if not (isinstance(phrase, str) and isinstance(bonus, Real)):
+                raise DataError(f"hotwords must be numbers by text, got {phrase!r}: {bonus!r}")
 
 
 class Built(NamedTuple):
