@@ -15,6 +15,7 @@ from test_beam import CHARACTERS, EXACT, FRAME_S, VOCAB_SIZE, random_log_probs
 
 from asr.decoding import BeamConfig, BeamDecoder, Knowledge
 from asr.decoding.grammar import parse_grammar
+from asr.decoding.options import MOST_SCORE, MOST_WEIGHT
 from asr.errors import ConfigError, DataError
 from asr.lm.ngram import NgramModel
 from asr.tokens import Tokenizer, TokensConfig, build_tokenizer
@@ -269,6 +270,23 @@ def test_streams_and_threads_give_the_same(
     assert decoder.decode_list([log_probs, log_probs[:7], log_probs])[2] == expected
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_largest_scores_overflow_nothing(models: dict[str, NgramModel], sign: int) -> None:
+    most = sign * MOST_SCORE
+    config = BeamConfig(
+        lm_weight=MOST_WEIGHT,
+        word_bonus=most,
+        unknown_score=most,
+        unknown_letter_score=-MOST_SCORE,
+        num_best=5,
+    )
+    knowledge = Knowledge(models["word"], ["ab", "b"], {"ab": most, "b ab": most})
+    stream = BeamDecoder(CHARACTERS, FRAME_S, config, knowledge).stream()
+    stream.accept(random_log_probs(6, 60, VOCAB_SIZE))
+    assert np.isfinite(stream.word_features()).all()
+    assert all(math.isfinite(one.score) for one in stream.finish())
+
+
 class TestRefusals:
     def test_a_closed_vocabulary_needs_words(self) -> None:
         with pytest.raises(ConfigError, match="closed vocabulary needs words; give a lexicon"):
@@ -280,7 +298,9 @@ class TestRefusals:
             ({"": 1.0}, "a hotword must hold a word, got ''"),
             ({"  ": 1.0}, "a hotword must hold a word"),
             ({"aB": 1.0}, "characters that the model's tokens lack: 'B'"),
-            ({"a": math.inf}, "bonus of the hotword 'a' must be finite, got inf"),
+            ({"a": math.inf}, "bonus of the hotword 'a' must be within 1000000 of 0, got inf"),
+            ({"a": math.nan}, "bonus of the hotword 'a' must be within 1000000 of 0, got nan"),
+            ({"ab": -1e308}, "bonus of the hotword 'ab' must be within 1000000 of 0, got -1e"),
             ({"a b": 1.0, "a  b": 2.0}, "'a b' is there twice"),
         ],
     )

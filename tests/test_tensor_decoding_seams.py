@@ -167,7 +167,9 @@ def test_settings_and_models_that_are_refused(tmp_path: Path) -> None:
         ("max_tokens_per_frame", 0),
         ("num_best", 0),
         ("lm_weight", -0.1),
+        ("lm_weight", 1e308),
         ("word_bonus", math.inf),
+        ("word_bonus", -1e308),
         ("beam_widht", 5),
     ],
 )

@@ -19,6 +19,7 @@ import numpy as np
 
 from asr.decoding.fusion import BOUNDARY, HotwordTables, Trie
 from asr.decoding.lexicon import build_trie, itself
+from asr.decoding.options import MOST_SCORE
 from asr.errors import DataError
 from asr.tokens import ADD_WORDS
 
@@ -40,8 +41,8 @@ def build_hotwords(
         spellings: Of a word; see `Tokenizer.spellings`.
 
     Raises:
-        DataError: A phrase is empty, twice there, or cannot be spelled; or a bonus is not a finite
-            number.
+        DataError: A phrase is empty, twice there, or cannot be spelled; or a bonus is not a number
+            within `MOST_SCORE` of 0.
     """
     weights: dict[tuple[int, ...], float] = {}
     seen: set[tuple[str, ...]] = set()
@@ -50,8 +51,11 @@ def build_hotwords(
         if words in seen:
             raise DataError(f"the hotword {' '.join(words)!r} is there twice")
         seen.add(words)
-        if not math.isfinite(weight):
-            raise DataError(f"the bonus of the hotword {phrase!r} must be finite, got {weight}")
+        if not abs(weight) <= MOST_SCORE:  # so NaN is refused
+            raise DataError(
+                f"the bonus of the hotword {phrase!r} must be within {MOST_SCORE:.0f} of 0, "
+                f"got {weight}"
+            )
         for path in _paths(phrase, labels, spellings):
             weights[path] = max(float(weight), weights.get(path, -math.inf))
     paths = sorted(weights)

@@ -9,9 +9,16 @@ from pydantic import Field
 from asr.config import Options
 from asr.decoding.calibration import Calibration
 
+MOST_WEIGHT = 1e3
+MOST_SCORE = 1e6
+"""Far more than any sound weighs, and so little that sums of them stay finite."""
+
 
 class BeamConfig(Options):
     """How wide to search, and what counts beside the sound. Scores are natural logarithms.
+
+    A weight is at most `MOST_WEIGHT`; bonuses and scores are within `MOST_SCORE` of 0, but for
+    `off_grammar_score`, which is charged once.
 
     Attributes:
         beam_width: Prefixes kept from frame to frame.
@@ -40,11 +47,11 @@ class BeamConfig(Options):
     token_threshold: float = Field(default=7.0, gt=0)
     num_best: int = Field(default=1, ge=1)
     lm_unit: Literal["word", "token"] = "word"
-    lm_weight: float = Field(default=0.5, ge=0, allow_inf_nan=False)
-    word_bonus: float = Field(default=1.0, allow_inf_nan=False)
+    lm_weight: float = Field(default=0.5, ge=0, le=MOST_WEIGHT, allow_inf_nan=False)
+    word_bonus: float = Field(default=1.0, ge=-MOST_SCORE, le=MOST_SCORE, allow_inf_nan=False)
     vocabulary: Literal["open", "closed"] = "open"
-    unknown_score: float = Field(default=-10.0, allow_inf_nan=False)
-    unknown_letter_score: float = Field(default=-1.0, le=0, allow_inf_nan=False)
+    unknown_score: float = Field(default=-10.0, ge=-MOST_SCORE, le=MOST_SCORE, allow_inf_nan=False)
+    unknown_letter_score: float = Field(default=-1.0, ge=-MOST_SCORE, le=0, allow_inf_nan=False)
     off_grammar_score: float = Field(default=float("-inf"), le=0)
     calibration: Calibration = Calibration()
     num_threads: int = Field(default=0, ge=0)

@@ -16,6 +16,7 @@ from asr.config import Options
 from asr.ctc import BLANK, check_frame_s
 from asr.decoding import Hypothesis, LogProbs, Word, check_batch, check_log_probs
 from asr.decoding.checks import TOLERANCE
+from asr.decoding.options import MOST_SCORE, MOST_WEIGHT
 from asr.errors import DataError
 from asr.lm.ngram import NgramModel
 from asr.tensor_decoding.search import TensorHypotheses, TensorPruning, search
@@ -45,8 +46,8 @@ class TensorBeamConfig(Options):
     token_threshold: float = Field(default=7.0, gt=0)
     max_tokens_per_frame: int = Field(default=32, ge=1)
     num_best: int = Field(default=1, ge=1)
-    lm_weight: float = Field(default=0.5, ge=0, allow_inf_nan=False)
-    word_bonus: float = Field(default=1.0, allow_inf_nan=False)
+    lm_weight: float = Field(default=0.5, ge=0, le=MOST_WEIGHT, allow_inf_nan=False)
+    word_bonus: float = Field(default=1.0, ge=-MOST_SCORE, le=MOST_SCORE, allow_inf_nan=False)
 
 
 class TensorBeamDecoder:
