@@ -116,7 +116,7 @@ def _check_array(log_probs: LogProbs) -> None:
         found = log_probs.dtype if isinstance(log_probs, np.ndarray) else type(log_probs).__name__
         raise DataError(
             f"log_probs must be a float32 or float64 array, got {found}",
-            hint="pass log_probs.cpu().numpy()" if found == "Tensor" else None,
+            hint="pass log_probs.detach().cpu().numpy()" if found == "Tensor" else None,
         )
 
 
