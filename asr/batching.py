@@ -262,8 +262,9 @@ class ExampleDataset(Dataset[Example]):
         if self.augment is not None:
             generator = seeded(self.seed, epoch, index)
             changed = self.augment(samples, self.sample_rate_hz, generator)
-            # Speeding up may leave fewer frames than CTC needs; such a draw is not used.
-            if self.num_output_frames(len(changed)) >= ctc.min_frames(self.targets[index]):
+            # Speeding up may leave fewer frames than CTC needs, or none; such a draw is not used.
+            needed = max(1, ctc.min_frames(self.targets[index]))
+            if self.num_output_frames(len(changed)) >= needed:
                 samples = changed
         return Example(self.ids[index], samples, self.targets[index])
 

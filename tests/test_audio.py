@@ -23,6 +23,7 @@ from asr.audio import (
     PcmFormat,
     ReadOptions,
     Waveform,
+    num_resampled,
     probe_audio,
     read_audio,
     resample,
@@ -276,6 +277,7 @@ def test_resampling_keeps_frequency_and_level(old_hz: int, new_hz: int) -> None:
     resampled = resample(tone(frequency_hz, old_hz), new_hz)
     assert resampled.sample_rate_hz == new_hz
     assert abs(len(resampled.samples) - new_hz) <= 1
+    assert len(resampled.samples) == num_resampled(old_hz, old_hz, new_hz)
     expected = tone(frequency_hz, new_hz)
     inside = slice(new_hz // 8, new_hz * 7 // 8)
     np.testing.assert_allclose(resampled.samples[inside], expected.samples[inside], atol=2e-3)

@@ -183,6 +183,12 @@ def test_augmentation_that_leaves_too_few_frames_is_not_used() -> None:
     assert len(set(lengths)) > 10
 
 
+def test_augmentation_leaves_a_frame_of_an_utterance_without_words() -> None:
+    dataset = replace(make_dataset(Shorten()), targets=((),) * 12)
+    lengths = [len(dataset[(epoch, 0)].samples) for epoch in range(200)]
+    assert 10 <= min(lengths) < 30
+
+
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_worker_processes_change_nothing(num_workers: int) -> None:
     dataset, sampler = make_dataset(Shorten()), make_sampler()

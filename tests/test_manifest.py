@@ -359,9 +359,9 @@ def test_problems_with_the_audio(audio: Path, changes: dict[str, Any], reason: s
     assert "\n" not in problems[0].reason
 
 
-def at_rate(frames_per_s: int) -> Callable[[float], int]:
+def at_rate(frames_per_s: int) -> Callable[[int, int], int]:
     """So many frames a second, none for what is left over."""
-    return lambda duration_s: int(duration_s * frames_per_s)
+    return lambda num_samples, sample_rate_hz: num_samples * frames_per_s // sample_rate_hz
 
 
 def test_problems_with_the_transcript(audio: Path) -> None:
@@ -400,6 +400,30 @@ def test_repeated_letters_need_a_frame_for_the_blank_between(audio: Path) -> Non
     assert _reasons(check_manifest([repeated], tokenizer=tokenizer, num_frames=at_rate(2))) == [
         "1.500 s give 3 frames, too short for CTC: its 3 tokens need 4"
     ]
+
+
+def test_an_utterance_without_words_needs_a_frame(audio: Path) -> None:
+    """No front end makes features of less than a window, whatever is said in it."""
+    tokenizer = build_tokenizer(TokensConfig(), ["yes"])
+    checked = [Utterance("fits", audio, 0.04, ""), Utterance("short", audio, 0.03, "")]
+    problems = check_manifest(checked, tokenizer=tokenizer, num_frames=at_rate(25))
+    assert [problem.utterance_id for problem in problems] == ["short"]
+    assert _reasons(problems) == ["0.030 s give no frame: too short for the model"]
+
+
+@pytest.mark.parametrize("start_samples", [0.0, 0.4, 0.5, 0.6])
+def test_frames_are_those_of_the_samples_that_are_read(audio: Path, start_samples: float) -> None:
+    """Both ends of a range are rounded: 639.6 samples from 0.6 on are 639 when read."""
+    part = Utterance("a", audio, 639.6 / RATE_HZ, "ab", start_s=start_samples / RATE_HZ)
+    counted = []
+
+    def count(num_samples: int, sample_rate_hz: int) -> int:
+        counted.append((num_samples, sample_rate_hz))
+        return 100
+
+    tokenizer = build_tokenizer(TokensConfig(), ["ab"])
+    assert check_manifest([part], tokenizer=tokenizer, num_frames=count) == []
+    assert counted == [(len(read_audio(audio, part.read_options()).samples), RATE_HZ)]
 
 
 def test_transcripts_are_normalised_before_they_are_checked(audio: Path) -> None:

@@ -79,6 +79,27 @@ def test_nothing_else_is_refused(tmp_path: Path) -> None:
         train(config_of(values), tmp_path / "run")
 
 
+def with_a_short_clip(values: dict[str, Any], folder: Path, num_samples: int) -> dict[str, Any]:
+    waveform = Waveform(buzz(0)[:num_samples], RATE_HZ)
+    write_audio(folder / "short.wav", waveform)
+    utterance = Utterance("short", folder / "short.wav", waveform.duration_s, "")
+    write_manifest(folder / "short.jsonl", [utterance])
+    data = values["data"]
+    return {**values, "data": {**data, "train": [data["train"], folder / "short.jsonl"]}}
+
+
+def test_one_shorter_than_a_window_is_refused_before_training(tmp_path: Path) -> None:
+    values = with_a_short_clip(tone_config(tmp_path), tmp_path, RATE_HZ // 50)
+    with pytest.raises(DataError, match=r"short: 0\.020 s give no frame: too short for the model"):
+        train(config_of(values), tmp_path / "run")
+
+
+def test_one_of_a_frame_is_not_sped_up_to_none(tmp_path: Path) -> None:
+    values = with_a_short_clip(tone_config(tmp_path, epochs=1), tmp_path, RATE_HZ * 26 // 1000)
+    values["augment"] = {"speed": {"probability": 1.0, "factors": [1.15]}}
+    assert train(config_of(values), tmp_path / "run").model_path.exists()
+
+
 def examples(targets: list[tuple[int, ...]]) -> list[Example]:
     samples = np.zeros(10, dtype=np.float32)
     return [Example(str(number), samples, own) for number, own in enumerate(targets)]

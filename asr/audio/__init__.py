@@ -6,7 +6,7 @@ let pass: files cut off, ranges past the end, samples that are not numbers.
 
 from asr.audio.headers import PCM_ENCODINGS, AudioInfo, PcmFormat, probe_audio
 from asr.audio.reading import ReadOptions, read_audio, sample_range
-from asr.audio.resampling import resample
+from asr.audio.resampling import num_resampled, resample
 from asr.audio.waveform import Channel, Waveform, check_channel, to_mono
 from asr.audio.writing import write_audio
 
@@ -18,6 +18,7 @@ __all__ = [
     "ReadOptions",
     "Waveform",
     "check_channel",
+    "num_resampled",
     "probe_audio",
     "read_audio",
     "resample",

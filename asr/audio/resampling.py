@@ -48,6 +48,16 @@ def resample(waveform: Waveform, sample_rate_hz: int) -> Waveform:
     return Waveform(_resampler(ratio)(waveform.samples), sample_rate_hz)
 
 
+def num_resampled(num_samples: int, old_rate_hz: int, new_rate_hz: int) -> int:
+    """How many samples `resample` makes of so many.
+
+    Examples:
+        >>> num_resampled(1001, 48_000, 16_000)
+        334
+    """
+    return math.ceil(num_samples * _coarse(Fraction(new_rate_hz, old_rate_hz)))
+
+
 def _coarse(ratio: Fraction) -> Fraction:
     if ratio <= 1:
         return ratio.limit_denominator(MAX_PHASES)

@@ -14,8 +14,8 @@ from asr.manifest.utterance import Utterance
 from asr.text import TextConfig, normalize
 from asr.tokens import Tokenizer
 
-FrameCounter = Callable[[float], int]
-"""Seconds of audio to the frames that a model puts out for them."""
+FrameCounter = Callable[[int, int], int]
+"""Samples, and their rate in Hz, to the frames that a model puts out for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ def check_manifest(
 
     Audio headers are read, once a file, no samples: the file is there and is audio, the range is
     inside it, the channel exists. With a tokenizer: the normalised transcript has known tokens, or
-    none where it is empty as it stands, since nothing is said; and with a frame rate: CTC has
-    frames enough for them.
+    none where it is empty as it stands, since nothing is said; and with frames to count: what
+    reading gives makes at least one, and enough of them for CTC.
 
     Args:
         utterances: What to check.
         tokenizer: Tokens the transcripts must be written in; None to leave transcripts alone.
         text: Their normalisation; None for `TextConfig()`.
-        num_frames: Frames that the model puts out for so many seconds of audio.
+        num_frames: Frames that the model puts out for so many samples at the file's own rate.
 
     Returns:
         All problems in the order of `utterances`; an utterance can have several.
@@ -54,9 +54,10 @@ def check_manifest(
     problems = []
     ids: set[str] = set()
     for utterance in utterances:
-        reasons = _audio_reasons(utterance, probe)
+        reasons, length = _check_audio(utterance, probe)
         if tokenizer is not None:
-            reasons += _transcript_reasons(utterance, tokenizer, config, num_frames)
+            frames = num_frames(*length) if num_frames is not None and length is not None else None
+            reasons += _transcript_reasons(utterance, tokenizer, config, frames)
         if utterance.id in ids:
             reasons.append("its id occurs more than once")
         ids.add(utterance.id)
@@ -71,26 +72,29 @@ def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | DataError:
         return error
 
 
-def _audio_reasons(
+def _check_audio(
     utterance: Utterance, probe: Callable[[Path, PcmFormat | None], AudioInfo | DataError]
-) -> list[str]:
+) -> tuple[list[str], tuple[int, int] | None]:
+    """What is wrong, and (num_samples, sample_rate_hz) of what would be read where that exists."""
     info = probe(utterance.audio_path, utterance.pcm)
     if isinstance(info, DataError):
-        return [info.message]
+        return [info.message], None
     reasons = []
-    for check in (
-        lambda: check_channel(utterance.channel, info.num_channels),
-        lambda: sample_range(info, utterance.read_options()),
-    ):
-        try:
-            check()
-        except DataError as error:
-            reasons.append(f"{utterance.audio_path}: {error.message}")
-    return reasons
+    length = None
+    try:
+        check_channel(utterance.channel, info.num_channels)
+    except DataError as error:
+        reasons.append(f"{utterance.audio_path}: {error.message}")
+    try:
+        start, stop = sample_range(info, utterance.read_options())
+        length = (stop - start, info.sample_rate_hz)
+    except DataError as error:
+        reasons.append(f"{utterance.audio_path}: {error.message}")
+    return reasons, length
 
 
 def _transcript_reasons(
-    utterance: Utterance, tokenizer: Tokenizer, text: TextConfig, count: FrameCounter | None
+    utterance: Utterance, tokenizer: Tokenizer, text: TextConfig, num_frames: int | None
 ) -> list[str]:
     try:
         tokens = tokenizer.encode(normalize(utterance.text, text))
@@ -98,9 +102,10 @@ def _transcript_reasons(
         return [error.message]
     if not tokens and utterance.text.strip():
         return ["the text profile leaves nothing of its transcript"]
-    if count is None:
+    if num_frames is None:
         return []
-    num_frames = count(utterance.duration_s)
+    if num_frames == 0:
+        return [f"{utterance.duration_s:.3f} s give no frame: too short for the model"]
     needed = min_frames(tokens)
     if num_frames >= needed:
         return []

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from asr.audio import num_resampled
 from asr.audio_cache import AudioCache, AudioFiles, cache_audio
 from asr.augment import WaveformAugment
 from asr.batching import (
@@ -102,17 +103,19 @@ def require_usable(
 ) -> None:
     """Refuse a set with missing audio, unknown letters, or transcripts too long for CTC.
 
-    Utterances without words are welcome, as long as there are others.
+    Utterances without words are welcome, as long as there are others, and they last one frame.
 
     Raises:
         DataError: Naming the first utterances and counting all.
     """
-    rate = config.features.sample_rate_hz
+    rate_hz = config.features.sample_rate_hz
     problems = check_manifest(
         utterances,
         tokenizer=tokenizer,
         text=config.text,
-        num_frames=lambda duration_s: num_output_frames(*models, round(duration_s * rate)),
+        num_frames=lambda num_samples, own_rate_hz: num_output_frames(
+            *models, num_resampled(num_samples, own_rate_hz, rate_hz)
+        ),
     )
     if problems:
         named = "; ".join(f"{problem.utterance_id}: {problem.reason}" for problem in problems[:5])
