@@ -110,6 +110,55 @@ def test_manifests_of_another_run_do_not_stay(
     assert set(contents(tmp_path / "out")) == {"train.jsonl", "test.jsonl", "notes.jsonl"}
 
 
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """Three speakers of three digits, as the Free Spoken Digit Dataset has them."""
+    for number in range(9):
+        write_audio_file(tmp_path / f"fsdd/{number // 3}_ann{number % 3}_0.wav")
+    return tmp_path / "fsdd"
+
+
+def test_parts_of_another_run_do_not_stay(
+    digits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    prepare("fsdd", digits, out, {"test_speaker": "ann0", "connected": 2})
+    (out / "test-mine.jsonl").write_bytes((out / "test-connected.jsonl").read_bytes())
+    prepare("fsdd", digits, out, {"test_speaker": "ann1", "varied": 2, "dev_speaker": "none"})
+    manifests = {"train", "test", "train-isolated", "train-varied", "test-isolated", "test-mine"}
+    assert {path.stem for path in out.glob("[!.]*.jsonl")} == manifests
+    assert f"{out / 'test-connected.jsonl'} is removed: it is not of this run" in caplog.messages
+    prepare("fsdd", digits, out, {})
+    left = {path.name for path in out.iterdir() if path.is_file()}
+    assert left == {"train.jsonl", "dev.jsonl", "test.jsonl", "test-mine.jsonl"}
+
+
+def test_a_part_that_was_changed_since_is_not_removed(digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare("fsdd", digits, out, {"connected": 2})
+    with (out / "test-connected.jsonl").open("a", encoding="utf-8") as part:
+        part.write("\n")
+    prepare("fsdd", digits, out, {})
+    assert {path.name for path in out.glob("*-*.jsonl")} == {"test-connected.jsonl"}
+
+
+def test_failing_while_writing_leaves_the_old_parts(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asr.corpora import preparation
+
+    def fail(path: Path, utterances: list[Utterance], *, absolute: bool) -> None:
+        raise DataError("the disk is full")
+
+    out = tmp_path / "out"
+    prepare("fsdd", digits, out, {"connected": 2})
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    monkeypatch.setattr(preparation, "write_manifest", fail)
+    with pytest.raises(DataError, match="the disk is full"):
+        prepare("fsdd", digits, out, {})
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_a_manifest_is_not_replaced_by_what_is_made_of_it(source: Path, tmp_path: Path) -> None:
     run(source, tmp_path / "out")
     before = contents(tmp_path / "out")

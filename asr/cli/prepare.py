@@ -92,6 +92,9 @@ def prepare(
 ) -> None:
     """Write train.jsonl, dev.jsonl and test.jsonl for a corpus, in place of any that DIR has.
 
+    Parts that an earlier run wrote there, such as test-connected.jsonl, are removed where this run
+    does not write them, unless they were changed since.
+
     Options that name corpora in brackets apply to those only. An utterance whose audio or
     transcript is missing or damaged is named on standard error and left out; the exit status is
     then 1. Where each corpus comes from: data/README.md.

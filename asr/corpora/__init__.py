@@ -68,9 +68,10 @@ def prepare(
     """Write a corpus's manifests.
 
     Same files and options in, same bytes out: utterances are sorted by id, and whatever is drawn
-    comes from a seed or from a hash of ids. The manifests appear together or not at all; those of
-    `train`, `dev` and `test` that this run has no utterances for are removed, so that `out` never
-    mixes two runs.
+    comes from a seed or from a hash of ids. The manifests appear together or not at all; then
+    those of `train`, `dev` and `test` that this run has no utterances for are removed, and the
+    parts of an earlier run that this one does not have, unless they were changed since: `out` never
+    mixes two runs. A hidden file, `.asr-parts.json`, tells which parts were written.
 
     Args:
         corpus: A name in `CORPORA`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,12 +17,16 @@ from asr.corpora import load_importer
 from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.splits import SPLITS, check_disjoint, main_split
 from asr.errors import ConfigError, DataError
-from asr.files import atomic_path, refuse_own_input
+from asr.files import atomic_path, refuse_own_input, write_text_atomic
 from asr.jsonl import parse_object
 from asr.manifest import Problem, Utterance, write_manifest
 from asr.progress import progress_bar
 
 log = logging.getLogger(__name__)
+
+_RECORD = ".asr-parts.json"
+"""In the directory of the manifests: the parts that were written, with a digest of each, so that a
+later run removes those, and no other file that is called like one."""
 
 
 def prepare_corpus(
@@ -200,10 +206,36 @@ def _write(out: Path, manifests: Splits) -> None:
             path = _manifest(out, name)
             temporary = stack.enter_context(atomic_path(path))
             write_manifest(temporary, utterances, absolute=path.is_symlink())
-    for name in SPLITS:
+    for name in (*SPLITS, *_recorded_parts(out)):
         if name not in manifests and _manifest(out, name).exists():
             log.warning("%s is removed: it is not of this run", _manifest(out, name))
             _manifest(out, name).unlink()
+    _record_parts(out, [name for name in manifests if name not in SPLITS])
+
+
+def _recorded_parts(out: Path) -> list[str]:
+    """Parts that are as an earlier run wrote them."""
+    try:
+        digests = parse_object((out / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [
+        name
+        for name, digest in digests.items()
+        if _manifest(out, name).is_file() and _digest(_manifest(out, name)) == digest
+    ]
+
+
+def _record_parts(out: Path, names: list[str]) -> None:
+    if names:
+        digests = {name: _digest(_manifest(out, name)) for name in names}
+        write_text_atomic(out / _RECORD, json.dumps(digests, indent=1) + "\n")
+    else:
+        (out / _RECORD).unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _manifest(out: Path, name: str) -> Path:
