@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from asr.augment import AugmentConfig
 from asr.batching import BatchConfig
@@ -104,6 +104,15 @@ class ExperimentConfig(Options):
     optim: OptimConfig = OptimConfig()
     validation: ValidationConfig = ValidationConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _check_warp(self) -> ExperimentConfig:
+        if self.augment.warp.probability > 0 and self.features.num_mels < 2:
+            raise ValueError(
+                "augment.warp moves what is in one mel to others and needs features.num_mels of at "
+                f"least 2, got {self.features.num_mels}; set augment.warp.probability to 0"
+            )
+        return self
 
 
 def build_front_end(config: ExperimentConfig) -> LogMel:

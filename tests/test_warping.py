@@ -151,6 +151,23 @@ def test_a_change_too_far_is_refused() -> None:
         parse_options(WarpConfig, {"max_change": 0.5}, "a.toml")
 
 
+def test_one_mel_is_refused() -> None:
+    values = {"features": {"num_mels": 1}, "augment": {"warp": {"probability": 1.0}}}
+    with pytest.raises(
+        ConfigError, match=r"^a\.toml: augment\.warp .* features\.num_mels .* 2, got 1"
+    ):
+        parse_options(ExperimentConfig, values, "a.toml")
+    values["augment"]["warp"]["probability"] = 0.0
+    assert parse_options(ExperimentConfig, values, "a.toml").features.num_mels == 1
+
+
+def test_two_mels_are_enough() -> None:
+    options = LogMelConfig(num_mels=2)
+    warp = FrequencyWarp(WarpConfig(probability=1.0), torch.tensor(options.centres_hz), RATE_HZ)
+    warped = warp.warp(torch.tensor([[[0.0, 1.0]]]), torch.tensor([1.1]))
+    assert 0.0 == warped[0, 0, 0] < warped[0, 0, 1] < 1.0
+
+
 def test_training_warps(tmp_path: Path) -> None:
     losses = []
     for number, probability in enumerate((0.0, 0.0, 1.0)):
