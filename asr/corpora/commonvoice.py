@@ -11,9 +11,11 @@ Layout, of one language's folder (`cv-corpus-…/en/`):
     clips/common_voice_en_1.mp3   (or another format that the table names)
 
 A table has a header and no quoting; its columns `path` and `sentence` are needed, `client_id`, a
-hash that stands for the speaker, is used where present. The official splits are disjoint by
-speaker. They leave out repeated sentences, so `validated.tsv` is much larger; `--validated` divides
-that one instead, as happens where it is the only table.
+hash that stands for the speaker, is used where present: splits that share one are refused. The
+first release (v1) has no such column; the splits that the recipes here use are by sentence: none is
+in two of them, but speakers may be. Official splits leave out repeated sentences, so
+`validated.tsv` is much larger; `--validated` divides that one instead, as happens where it is the
+only table.
 """
 
 from __future__ import annotations
