@@ -106,6 +106,25 @@ def test_without_a_model_to_start_from_nothing_is_taken_over(tones: dict[str, An
 
 
 @pytest.mark.parametrize(
+    ("section", "setting", "value", "message"),
+    [
+        ("features", "low_hz", 4500.0, r"`low_hz` in \[features\], the rest of it from .*half the"),
+        ("model", "projection", 200, r"^\[model\], the rest of it from .*below `units` \(24\)"),
+    ],
+)
+def test_what_does_not_go_with_the_file_is_refused_with_the_cure(
+    learnt: TrainingResult, section: str, setting: str, value: float, message: str
+) -> None:
+    training = {"start_from": str(learnt.model_path)}
+    config = config_of({"training": training, section: {setting: value}})
+    with pytest.raises(ConfigError, match=message) as caught:
+        adopt_settings(config)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith(f"leave {section}.{setting} out: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": {"units": 23}}, r"of another shape than \[model\]: "),

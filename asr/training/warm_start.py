@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from asr.config import parse_options
 from asr.decoder_setup import DecodingChoice
 from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
@@ -35,6 +36,7 @@ def adopt_settings(config: ExperimentConfig) -> ExperimentConfig:
 
     Raises:
         ModelFileError: The file cannot be read.
+        ConfigError: What is set does not go with the rest of its section in the file.
     """
     path = config.training.start_from
     if path is None:
@@ -44,7 +46,15 @@ def adopt_settings(config: ExperimentConfig) -> ExperimentConfig:
     for name in ADOPTED:
         own, theirs = getattr(config, name), getattr(source, name)
         said = own.model_dump(include=own.model_fields_set)
-        adopted[name] = type(own).model_validate(theirs.model_dump(exclude=ELSEWHERE) | said)
+        values = theirs.model_dump(exclude=ELSEWHERE) | said
+        where = f"[{name}], the rest of it from {path}"
+        try:
+            adopted[name] = parse_options(type(own), values, where)
+        except ConfigError as error:
+            names = " and ".join(f"{name}.{setting}" for setting in said)
+            raise ConfigError(
+                error.message, hint=f"leave {names} out: what is not said is taken from the file"
+            ) from None
     return config.model_copy(update=adopted)
 
 
