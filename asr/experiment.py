@@ -76,7 +76,8 @@ class TrainingConfig(Options):
     num_threads: int = Field(default=0, ge=0)
     """CPU threads; 0 leaves PyTorch's choice. Bit-equal reruns need the same number."""
     deterministic: bool = True
-    """Ask PyTorch for deterministic algorithms; on CPU two runs then agree bit for bit."""
+    """Ask PyTorch for deterministic algorithms; on CPU two runs then agree bit for bit. On CUDA
+    the gradient of CTC's loss has none, and two runs agree only nearly."""
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations; the last epoch is always validated."""
     patience: int = Field(default=0, ge=0)

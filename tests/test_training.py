@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from asr.checkpoint import MODEL_KIND, load_tensors
 from asr.errors import AsrError, ConfigError, DataError, TrainingError
 from asr.recognizer import Recognizer
 from asr.training import TrainingResult, train
+from asr.training.determinism import CUBLAS_VARIABLE, deterministic_algorithms
 from asr.training.diagnosis import CollapseWatch, require_finite_gradient, require_finite_losses
 
 TRAIN_IN_A_PROCESS = """
@@ -97,6 +99,53 @@ def test_two_runs_with_one_seed_agree_bit_for_bit(
 ) -> None:
     train(config_of(tones), tmp_path)
     assert_same_weights(finished[0], tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "outside"), [(True, False), (False, False), (False, True)])
+def test_algorithms_are_deterministic_while_it_trains(
+    tones: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: bool,
+    outside: bool,
+) -> None:
+    """What is set outside holds again afterwards, and inside where nothing is asked for."""
+    found = []
+
+    def stop(*_: object) -> None:
+        found.append(torch.are_deterministic_algorithms_enabled())
+        raise DataError("stopped")
+
+    monkeypatch.setattr("asr.training.loop.Trainer.step", stop)
+    training = {**tones["training"], "deterministic": asked}
+    torch.use_deterministic_algorithms(outside)
+    try:
+        with pytest.raises(DataError, match="stopped"):
+            train(config_of({**tones, "training": training}), tmp_path)
+        assert torch.are_deterministic_algorithms_enabled() == outside
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert found == [asked or outside]
+
+
+def test_cuda_gets_a_fixed_workspace_and_no_warning_of_what_ctc_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(CUBLAS_VARIABLE, raising=False)
+    with deterministic_algorithms(torch.device("cpu")):
+        assert CUBLAS_VARIABLE not in os.environ
+    with deterministic_algorithms(torch.device("cuda")):
+        assert os.environ[CUBLAS_VARIABLE] == ":4096:8"
+        lacking = "does not have a deterministic implementation, but you set"
+        warnings.warn(f"ctc_loss_backward_gpu {lacking} …", stacklevel=1)
+        with pytest.warns(UserWarning, match="another_gpu"):
+            warnings.warn(f"another_gpu {lacking} …", stacklevel=1)
+    assert CUBLAS_VARIABLE not in os.environ
+    monkeypatch.setenv(CUBLAS_VARIABLE, ":16:8")
+    with deterministic_algorithms(torch.device("cuda")):
+        assert os.environ[CUBLAS_VARIABLE] == ":16:8"
+    assert os.environ[CUBLAS_VARIABLE] == ":16:8"
 
 
 def test_another_seed_gives_other_weights(

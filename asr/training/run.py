@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from asr.training.data import (
     require_usable,
 )
 from asr.training.denominator import fit_trigram
+from asr.training.determinism import deterministic_algorithms
 from asr.training.loop import Trainer
 from asr.training.losses import Objective
 from asr.training.reporting import Reporter
@@ -85,7 +86,9 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
     config = adopt_settings(config)
     _check_run_dir(config, run_dir, resume)
     device = choose_device(config.training.device)
-    with _alone_in(run_dir), cpu_threads(config.training.num_threads):
+    is_deterministic = config.training.deterministic
+    algorithms = deterministic_algorithms(device) if is_deterministic else nullcontext()
+    with _alone_in(run_dir), cpu_threads(config.training.num_threads), algorithms:
         return _Run(config, run_dir, device).train()
 
 
