@@ -21,6 +21,7 @@ from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
 from asr.lm.files import read_model
 from asr.recipe import STAGES, Recipe, Source
+from asr.recipe.command import _short
 from asr.tokens.dictionary import read_dictionary
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -167,6 +168,31 @@ def test_other_settings_make_another_run(
     assert (tree.recipe / "runs" / "default,training.epochs=1" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("stage", [(), ("--stage", "train"), ("--stage", "evaluate")])
+def test_a_finished_run_of_other_settings_is_refused(
+    first: subprocess.CompletedProcess[str], tree: Tree, stage: tuple[str, ...]
+) -> None:
+    """Its model would be scored as that of the settings asked for."""
+    run = tree.recipe / "runs/default"
+    other = ("--run-dir", str(run), "--set", "training.seed=7", "--set", "model.units=23")
+    done = tree.run(*other, *stage)
+    assert done.returncode == 1
+    different = "model.units (24 then, 23 now), training.seed (0 then, 7 now)"
+    assert f"error: {run} was started with other settings: {different}\n" in done.stderr
+    assert "hint: name another --run-dir, or remove it" in done.stderr
+    assert not stages_of(done) and not done.stdout
+    assert tree.run(*other, "--stop-stage", "check").returncode == 0
+
+
+def test_names_that_begin_alike_stay_apart() -> None:
+    names = ["x" * length + end for length in (119, 120, 300) for end in "ab"]
+    short = [_short(name) for name in names]
+    assert short[:2] == names[:2]
+    assert len(set(short)) == len(names)
+    assert max(map(len, short)) == 120
+    assert _short("ab" * 100) == _short("ab" * 100)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -190,7 +216,7 @@ def test_wrong_arguments_are_explained(
 
 
 def test_a_recipe_without_its_corpus_says_what_to_do(tree: Tree, tmp_path: Path) -> None:
-    done = tree.run("--data-dir", str(tmp_path), corpora=False)
+    done = tree.run("--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run"), corpora=False)
     assert done.returncode == 1
     assert "hint: --corpora DIR or ASR_CORPORA=DIR, with it in DIR/tones" in done.stderr
 

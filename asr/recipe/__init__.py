@@ -2,8 +2,9 @@
 
 `recipes/<name>/run.py` names the corpora and calls `main`; everything else is here. The stages are
 prepare → check → train → tune → evaluate → report. A stage whose result is there is skipped, so a
-recipe that was stopped goes on where it was. A recipe with a language model tunes the beam search
-with it on the development data; then both decoders are scored on the test sets of every corpus.
+recipe that was stopped goes on where it was; a model of other settings is refused. A recipe with a
+language model tunes the beam search with it on the development data; then both decoders are scored
+on the test sets of every corpus.
 """
 
 from asr.recipe.command import main

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from asr.recipe.language_model import LmOptions
 from asr.recipe.stages import CORPORA_VARIABLE, DICTIONARY_FILE, STAGES, RecipeRun, run_stages
 
 CONFIG_FILE = "config.toml"
+MAX_NAME_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def main(recipe: Recipe) -> None:
             Path, typer.Option(metavar="FILE", help="Settings, a file of the recipe's folder.")
         ] = Path(CONFIG_FILE),
         run_dir: Annotated[
-            Path | None, typer.Option(help="Where the run goes; default: runs/… of the recipe.")
+            Path | None,
+            typer.Option(help="Where a run of these settings goes; default: runs/… of the recipe."),
         ] = None,
         data_dir: Annotated[
             Path | None, typer.Option(help="Where manifests go; default: data/… of the recipe.")
@@ -80,7 +83,7 @@ def _plan(
     variant = ",".join(of_corpus).replace(os.sep, "_") or "default"
     other_file = [] if settings.path == recipe.directory / CONFIG_FILE else [settings.path.stem]
     changed = [variant, *other_file, *own, *(f"lm.{item}" for item in of_lm)]
-    run_name = ",".join(changed).replace(os.sep, "_")[:120]
+    run_name = _short(",".join(changed).replace(os.sep, "_"))
     data_dir = directories[1] or recipe.directory / "data" / variant
     manifests = [
         f"data.{name}={_toml([str(path / f'{name}.jsonl') for path in recipe.places(data_dir)])}"
@@ -97,6 +100,14 @@ def _plan(
         data_dir,
         directories[0] or recipe.directory / "runs" / run_name,
     )
+
+
+def _short(name: str) -> str:
+    """A name that a directory may have; a cut one ends in a digest of the whole."""
+    if len(name) <= MAX_NAME_CHARACTERS:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: MAX_NAME_CHARACTERS - 9]}-{digest}"
 
 
 def _with_dictionary(config: ExperimentConfig, data_dir: Path) -> ExperimentConfig:

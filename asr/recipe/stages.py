@@ -35,8 +35,9 @@ from asr.recipe.language_model import (
 )
 from asr.recognizer import DECODING_DOCUMENT, Recognizer
 from asr.text import TextConfig, normalize
-from asr.training import MODEL_FILE, train
+from asr.training import MODEL_FILE, require_same_settings, train
 from asr.training.data import check_corpus
+from asr.training.warm_start import adopt_settings
 
 Stage = Literal["prepare", "pronounce", "check", "train", "tune", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -126,7 +127,8 @@ def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
     """Run the stages from `stage` (done again) or the first unfinished one, to `stop_stage`.
 
     Raises:
-        ConfigError: A stage is unknown, or they are in the wrong order.
+        ConfigError: A stage is unknown, or they are in the wrong order, or the directory holds a
+            model of other settings.
     """
     for name in filter(None, (stage, stop_stage)):
         if name not in STAGES:
@@ -135,6 +137,8 @@ def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
     last = STAGES.index(stop_stage)
     if first > last:
         raise ConfigError(f"--stage {stage} comes after --stop-stage {stop_stage}")
+    if last >= STAGES.index("train"):
+        _refuse_other_settings(run)
     for name in STAGES[first : last + 1]:
         if reason := _needless(run, name):
             _say(f"[{name}] {reason}")
@@ -144,6 +148,14 @@ def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
             continue
         _say(f"[{name}]")
         _WORK[name](run)
+
+
+def _refuse_other_settings(run: RecipeRun) -> None:
+    """Leave a model alone whose results would pass for those of the settings asked for."""
+    if run.model_path.exists():
+        stored = read_documents(run.model_path, MODEL_KIND).get("config")
+        cure = "name another --run-dir, or remove it"
+        require_same_settings(run.run_dir, stored, adopt_settings(run.config), cure)
 
 
 def _needless(run: RecipeRun, stage: Stage) -> str:

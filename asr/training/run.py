@@ -231,12 +231,26 @@ def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> Non
     if not state_path.exists():
         return
     stored = read_documents(state_path, TRAINING_KIND).get("config")
+    cure = "resume with the settings it was started with, or name another directory"
+    require_same_settings(run_dir, stored, config, cure)
+
+
+def require_same_settings(run_dir: Path, stored: Any, config: ExperimentConfig, cure: str) -> None:
+    """Refuse settings other than those of a run, naming the first that differ.
+
+    Args:
+        run_dir: Of the run, for the message.
+        stored: What one of its files says its settings are.
+        config: What is asked for, with what it adopts of a model.
+        cure: What to do about it.
+
+    Raises:
+        ConfigError: They differ.
+    """
     different = sorted(_differences(stored, config.model_dump(mode="json")))
     if different:
-        raise ConfigError(
-            f"{run_dir} was started with other settings: {', '.join(different[:6])}",
-            hint="resume with the settings it was started with, or name another directory",
-        )
+        named = ", ".join(different[:6])
+        raise ConfigError(f"{run_dir} was started with other settings: {named}", hint=cure)
 
 
 def _require_same_data(state_path: Path, data: str) -> None:
