@@ -341,6 +341,28 @@ def test_a_recipe_of_phones_makes_its_dictionary(
     assert stages_of(again)[-1] == "[pronounce] done before, skipped"
 
 
+def test_a_dictionary_without_new_words_is_made_again(tree: Tree) -> None:
+    recipe, data = tree.recipe.parent / "phones", tree.recipe.parent / "phones" / "made"
+    recipe.mkdir()
+    (recipe / "run.py").write_text(RUN.replace(", LmOptions(order=2)", ""))
+    (recipe / "config.toml").write_text(CONFIG.replace('"word"', '"phone"'))
+    (recipe / "pronunciations.txt").write_text("ba b a\nmi m i\nla l a\ndo d o\n")
+    phones = Tree(recipe, tree.corpora)
+    arguments = ["--data-dir", str(data), "--stop-stage", "check"]
+    done = phones.run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert set(read_dictionary(data / "pronunciations.txt")) == set(PITCHES_HZ)
+    utterance = json.loads((data / "train.jsonl").read_text().splitlines()[0])
+    more = {**utterance, "id": "new", "text": "la ba"}
+    (data / "more.jsonl").write_text(json.dumps(more) + "\n")
+    arguments += ["--set", f"data.train=[{data / 'train.jsonl'}, {data / 'more.jsonl'}]"]
+    for pronounced in ("[pronounce]", "[pronounce] done before, skipped"):
+        again = phones.run(*arguments)
+        assert again.returncode == 0, again.stderr
+        assert stages_of(again) == ["[prepare] done before, skipped", pronounced, "[check]"]
+        assert set(read_dictionary(data / "pronunciations.txt")) == {*PITCHES_HZ, "la"}
+
+
 def test_a_recipe_names_each_corpus_once() -> None:
     for sources in ([], [Source("an4", "a"), Source("an4", "b")]):
         with pytest.raises(ConfigError, match="a recipe needs corpora, each one once"):

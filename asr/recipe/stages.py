@@ -35,6 +35,7 @@ from asr.recipe.language_model import (
 )
 from asr.recognizer import DECODING_DOCUMENT, Recognizer
 from asr.text import TextConfig, normalize
+from asr.tokens.dictionary import read_dictionary
 from asr.training import MODEL_FILE, require_same_settings, train
 from asr.training.data import check_corpus
 from asr.training.warm_start import adopt_settings
@@ -172,7 +173,7 @@ def _finished(run: RecipeRun, stage: Stage) -> bool:
     if stage == "prepare":
         return all((place / "train.jsonl").exists() for _, place in run.sources())
     if stage == "pronounce":
-        return run.dictionary is not None and run.dictionary.exists()
+        return _has_all_words(run)
     if stage == "report" or not run.model_path.exists():
         return False
     if stage == "tune":
@@ -183,6 +184,21 @@ def _finished(run: RecipeRun, stage: Stage) -> bool:
         since = run.model_path.stat().st_mtime
         return all(path.exists() and path.stat().st_mtime >= since for path in results)
     return True
+
+
+def _has_all_words(run: RecipeRun) -> bool:
+    """Whether the dictionary is there, with every word that is to be learnt.
+
+    Those of the language model's other texts are not looked at: it would take as long as making it.
+    """
+    if run.dictionary is None or not run.dictionary.exists():
+        return False
+    known = read_dictionary(run.dictionary).keys()
+    return all(
+        known >= set(normalize(one.text, run.config.text).split())
+        for manifest in (*run.config.data.train, *run.config.data.dev)
+        for one in read_manifest(manifest)
+    )
 
 
 def _say(text: str) -> None:
