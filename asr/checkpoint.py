@@ -146,6 +146,10 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Pat
 
     Packed files have float16, or int8 with scales, for float32: see `float32_weight`.
 
+    A module built on the device `meta`, whose tensors are all in its state, comes to the CPU once
+    they agree. So the sizes that a file's settings speak of take memory only where its tensors
+    have them: settings of a few bytes ask for hundreds of gigabytes.
+
     Raises:
         ModelFileError: A tensor is missing, left over, or of another shape or type, or the scales
             of an int8 weight are not what they should be.
@@ -172,6 +176,8 @@ def load_state(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Pat
                 f"expected {target.dtype} {tuple(target.shape)}"
             )
         state[name] = tensor
+    if any(target.is_meta for target in expected.values()):
+        module.to_empty(device="cpu")
     module.load_state_dict(state)
 
 

@@ -31,6 +31,12 @@ _GPU_CHUNK_FRAMES = 65536
 # skip most of the zeros of the filter matrix, and 16 columns fill one vector register.
 _MELS_PER_BLOCK = 16
 
+# Far beyond what speech asks for. The filters are a matrix of FFT bins by mels: within these, the
+# settings of a model file, which may come from anyone, take 0.4 GB at most.
+MAX_RATE_HZ = 192_000
+MAX_WINDOW_MS = 200.0
+MAX_MELS = 512
+
 IntOrTensor = TypeVar("IntOrTensor", int, Tensor)
 
 
@@ -38,12 +44,13 @@ class LogMelConfig(Options):
     """Settings of the log-mel front end.
 
     Attributes:
-        sample_rate_hz: Rate of the samples given to the front end.
-        window_ms: Length of the analysis window, at least four samples.
+        sample_rate_hz: Rate of the samples given to the front end, at most `MAX_RATE_HZ`.
+        window_ms: Length of the analysis window, at least four samples, at most `MAX_WINDOW_MS`.
         hop_ms: Step between windows, at most `window_ms`, at least one sample.
         low_hz: Lower edge of the first mel filter.
         high_hz: Upper edge of the last mel filter, at most half the rate; None means half the rate.
-        num_mels: Number of filters; refused when one would lie between two FFT bins and stay empty.
+        num_mels: Number of filters, at most `MAX_MELS`; refused when one would lie between two FFT
+            bins and stay empty.
         window: `hann` (periodic, as in torchaudio and librosa) or `povey` (Kaldi: hann ** 0.85).
         preemphasis: `a` in y[n] = x[n] - a * x[n - 1], over the whole waveform, x[-1] = x[0].
         dither: Standard deviation of Gaussian noise added to the samples while training, in units
@@ -64,12 +71,12 @@ class LogMelConfig(Options):
             the low end.
     """
 
-    sample_rate_hz: int = Field(default=16000, ge=1)
-    window_ms: float = Field(default=25.0, gt=0, allow_inf_nan=False)
+    sample_rate_hz: int = Field(default=16000, ge=1, le=MAX_RATE_HZ)
+    window_ms: float = Field(default=25.0, gt=0, le=MAX_WINDOW_MS, allow_inf_nan=False)
     hop_ms: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     low_hz: float = Field(default=20.0, ge=0, allow_inf_nan=False)
     high_hz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    num_mels: int = Field(default=80, ge=1)
+    num_mels: int = Field(default=80, ge=1, le=MAX_MELS)
     window: Literal["hann", "povey"] = "hann"
     preemphasis: float = Field(default=0.97, ge=0, lt=1)
     dither: float = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -168,7 +168,8 @@ class Recognizer:
                 f"{path} holds settings this release does not read: {error}"
             ) from None
         front_end = build_front_end(config)
-        model = build_model(config, len(tokenizer.vocab))
+        with torch.device("meta"):  # no memory before `load_state` knows that the sizes are right
+            model = build_model(config, len(tokenizer.vocab))
         load_state(front_end, _part(tensors, "features."), path)
         load_state(model, _part(tensors, "model."), path)
         stored = documents.get(DECODING_DOCUMENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from scipy.special import logsumexp
 from asr.audio import ReadOptions, Waveform
 from asr.checkpoint import MODEL_KIND, load_tensors, save_tensors
 from asr.errors import ConfigError, DataError, ModelFileError
-from asr.experiment import num_output_frames
+from asr.experiment import build_model, num_output_frames
 from asr.manifest import read_manifest
+from asr.model import AcousticModel
 from asr.model_evaluation import evaluate_model
 from asr.recognizer import MUTED_S, NOT_SAID, Recognizer, choose_device, transcribe_each
 
@@ -225,6 +227,44 @@ def test_a_model_whose_weights_do_not_fit_is_refused(tone_model: ToneModel, tmp_
     documents["config"]["model"]["units"] = 25
     save_tensors(tmp_path / "m", MODEL_KIND, tensors, documents)
     with pytest.raises(ModelFileError, match="expected"):
+        Recognizer.load(tmp_path / "m", "cpu")
+
+
+def test_layers_that_the_file_does_not_hold_take_no_memory(
+    tone_model: ToneModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """32 layers of 8192 units would be 300 GB."""
+    built = []
+
+    def build(*arguments: Any) -> AcousticModel:
+        built.append(build_model(*arguments))
+        return built[-1]
+
+    monkeypatch.setattr("asr.recognizer.build_model", build)
+    tensors, documents = load_tensors(tone_model.path, MODEL_KIND)
+    documents["config"]["model"] |= {"units": 8192, "num_layers": 32}
+    save_tensors(tmp_path / "m", MODEL_KIND, tensors, documents)
+    with pytest.raises(ModelFileError, match="does not fit its configuration: 248 tensors missing"):
+        Recognizer.load(tmp_path / "m", "cpu")
+    documents["config"]["model"] |= {"num_layers": 1}
+    save_tensors(tmp_path / "m", MODEL_KIND, tensors, documents)
+    with pytest.raises(ModelFileError, match=r"expected torch.float32 \(32768, "):
+        Recognizer.load(tmp_path / "m", "cpu")
+    assert len(built) == 2
+    assert all(weight.is_meta for model in built for weight in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "features",
+    [{"sample_rate_hz": 10**9, "window_ms": 1e5}, {"window_ms": 1e5}, {"num_mels": 100_000}],
+)
+def test_a_model_with_features_beyond_measure_is_refused(
+    tone_model: ToneModel, tmp_path: Path, features: dict[str, float]
+) -> None:
+    tensors, documents = load_tensors(tone_model.path, MODEL_KIND)
+    documents["config"]["features"] |= features
+    save_tensors(tmp_path / "m", MODEL_KIND, tensors, documents)
+    with pytest.raises(ModelFileError, match=r"setting `features\..*less than or equal to"):
         Recognizer.load(tmp_path / "m", "cpu")
 
 
