@@ -128,7 +128,7 @@ def test_words_are_added_for_one_run(tmp_path: Path) -> None:
     more.write_text("MID M D\nba B B\n")
     source = DecoderSource(PHONES, 0.04, TextConfig(profile="lower"))
     setup = beam_setup(source, DecodingChoice(pronunciations=more))
-    assert setup.knowledge.lexicon == ["ba", "do", "mid"]
+    assert setup.tokenizer.words == ("ba", "do", "mid")
     assert len(setup.tokenizer.spellings("mid")) == 1
     assert setup.tokenizer.spellings("ba") != PHONES.spellings("ba")
 
@@ -150,7 +150,8 @@ def test_words_of_a_language_model_without_pronunciation_are_said(
     assert "('mid', say); write its phones into a file for --pronunciations" in caplog.text
     caplog.clear()
     by_word = beam_setup(source, DecodingChoice(lms=[arpa], pronunciations=more))
-    assert by_word.knowledge.lexicon == ["ba", "do", "mid"]
+    assert by_word.tokenizer.words == ("ba", "do", "mid")
+    assert by_word.knowledge.lexicon is None  # the words of the language model
     assert caplog.text == ""
 
 

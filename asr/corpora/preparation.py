@@ -222,7 +222,9 @@ def _recorded_parts(out: Path) -> list[str]:
     return [
         name
         for name, digest in digests.items()
-        if _manifest(out, name).is_file() and _digest(_manifest(out, name)) == digest
+        if Path(name).name == name  # nothing in another directory
+        and _manifest(out, name).is_file()
+        and _digest(_manifest(out, name)) == digest
     ]
 
 
