@@ -181,7 +181,6 @@ def price(texts: Sequence[str], lm: NgramModel | None, hotwords: Mapping[str, fl
         for text in texts:
             log_prob, state = lm.score(state, lm.id_of(text))
             total += WEIGHTED.lm_weight * log_prob
-            total += WEIGHTED.unknown_score * (lm.id_of(text) < 0)
         total += WEIGHTED.lm_weight * lm.finish(state)
     return total
 

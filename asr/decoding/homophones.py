@@ -66,7 +66,8 @@ class Writer:
         entries: The words that the search knows for each spelling; where they are several, all are
             words of `lm`.
         lm: Language model of words; None without one.
-        lm_weight, unknown_score: See `BeamConfig`; they count where there are wishes.
+        lm_weight: See `BeamConfig`; it counts where there are wishes. The price of unknown words
+            does not: the user knows those that are named.
         wishes: What the user says of words that sound alike; None for nothing.
     """
 
@@ -74,7 +75,6 @@ class Writer:
     entries: Mapping[str, Sequence[Entry]]
     lm: NgramModel | None
     lm_weight: float = 1.0
-    unknown_score: float = 0.0
     wishes: Wishes | None = None
 
     def word_spans(self, tokens: Sequence[int]) -> list[WordSpan]:
@@ -135,8 +135,6 @@ class Writer:
             log_prob, lm_state = self.lm.score(wording.lm_state, max(entry.word, -1))
             if entry.word >= 0 or self.lm.unk_id >= 0:
                 score += self.lm_weight * log_prob
-            if entry.word < 0:
-                score += self.unknown_score
         # What sounds like no word, as the beginning of one does, is passed over.
         if wishes.sentences is not None and state != OFF and entry.word != NOT_A_WORD:
             state = wishes.sentences.arcs[state].get(entry.text, OFF)

@@ -183,9 +183,7 @@ class Groundwork:
         )
         hot_node = max(0, find_label(self._hotwords.trie, 0, BOUNDARY))
         start = Start(lm.start_state if lm is not None else 0, hot_node)
-        writer = replace(
-            self._writer, lm_weight=config.lm_weight, unknown_score=config.unknown_score
-        )
+        writer = replace(self._writer, lm_weight=config.lm_weight)
         return Built(fusion, start, writer)
 
     def _weigh(self, config: BeamConfig, unknown_score: float, word_bonus: float) -> LexiconTables:
