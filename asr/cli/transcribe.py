@@ -103,19 +103,20 @@ def transcribe(
     )
     several = len(paths) + len(problems) > 1
     num_failed = 0
-    with stdin_as_file(paths) as sources, progress_bar("transcribing", len(paths)) as advance:
+    with stdin_as_file(paths) as sources, progress_bar("transcribing", len(paths)) as bar:
         places = dict(sources)
         listed = [(name, path, options) for name, path in sources]
         for name, result in transcribe_each(recognizer, listed):
-            advance()
-            if isinstance(result, DataError):
-                num_failed += 1
-                typer.echo(f"error: {_reason(result, name, places[name])}", err=True)
-            elif output == "jsonl":
-                typer.echo(to_json(name, result))
-            else:
-                text = result[0].text
-                typer.echo(f"{escaped(name)}\t{text}" if several else text)
+            bar()
+            with bar.hidden():
+                if isinstance(result, DataError):
+                    num_failed += 1
+                    typer.echo(f"error: {_reason(result, name, places[name])}", err=True)
+                elif output == "jsonl":
+                    typer.echo(to_json(name, result))
+                else:
+                    text = result[0].text
+                    typer.echo(f"{escaped(name)}\t{text}" if several else text)
     if num_failed:
         typer.echo(f"error: {num_failed} of {len(paths)} files were not transcribed", err=True)
     if num_failed or problems:
