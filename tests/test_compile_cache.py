@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import asr
 from asr.lm.compiled import PACKAGES
 
@@ -42,10 +44,17 @@ print(quadrupled(3), len(doubled.signatures), doubled(3), len(doubled.signatures
 """
 
 
-def call(directory: Path, calls: str = CALL) -> list[int]:
+FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+"""
+
+
+def call(directory: Path, calls: str = CALL, **variables: str) -> list[int]:
     """What the calls print; of `CALL` the value, and how often machine code was found on disk."""
     environment = os.environ | {"PYTHONPATH": str(directory)}
     environment.pop("NUMBA_CACHE_DIR", None)
+    environment |= variables
     command = [sys.executable, "-c", calls]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env=environment, cwd=directory
@@ -85,6 +94,37 @@ def test_what_compiled_code_calls_is_compiled_for_python_when_python_calls_it(
     copy_with(NESTED_CALLER, tmp_path)
     for _ in range(2):  # the second time from disk
         assert call(tmp_path, NESTED_CALL) == [12, 0, 6, 1]
+
+
+def test_all_is_compiled_where_machine_code_cannot_be_kept(tmp_path: Path) -> None:
+    lm = copy_with(CALLER, tmp_path)
+    for place in (lm, tmp_path):  # neither can hold a directory of that name then
+        (place / "__pycache__").write_text("", encoding="utf-8")
+    nowhere = str(tmp_path / "__pycache__" / "home")
+    for _ in range(2):
+        assert call(tmp_path, HOME=nowhere, XDG_CACHE_HOME=nowhere, LOCALAPPDATA=nowhere) == [4, 0]
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("num_bytes", [0, 100])
+def test_damaged_machine_code_is_made_anew(tmp_path: Path, suffix: str, num_bytes: int) -> None:
+    copy_with(CALLER, tmp_path)
+    kept = tmp_path / "kept"
+    assert call(tmp_path, NUMBA_CACHE_DIR=str(kept)) == [4, 0]
+    files = list(kept.rglob(f"*.{suffix}"))
+    assert len(files) == 2
+    for path in files:
+        os.truncate(path, num_bytes)
+    assert call(tmp_path, NUMBA_CACHE_DIR=str(kept)) == [4, 0]
+    assert call(tmp_path, NUMBA_CACHE_DIR=str(kept)) == [4, 1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+def test_a_full_disk_costs_time_alone(tmp_path: Path) -> None:
+    copy_with(CALLER, tmp_path)
+    assert call(tmp_path, FULL_DISK + CALL) == [4, 0]
+    assert call(tmp_path) == [4, 0]
+    assert call(tmp_path) == [4, 1]
 
 
 def test_packages_with_compiled_functions_are_known() -> None:

@@ -14,6 +14,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic
 
+from asr.lm.code_cache import keep_code
 from asr.lm.inner_code import InnerCompiler
 
 int64: Any = numba.int64
@@ -21,7 +22,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., object])
 
 # In compiled code give functions int64(0), not 0: for a constant they are compiled once more.
 # Nothing but Python and other compiled functions calls them, so no entry for C is compiled.
-SETTINGS: dict[str, Any] = {"cache": True, "nogil": True, "no_cfunc_wrapper": True}
+SETTINGS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 
 PACKAGES = ("lm", "decoding")
 """Packages of this one that have compiled functions."""
@@ -71,7 +72,7 @@ def _dispatcher(function: Callable[..., object], **options: Any) -> Any:
     """
     dispatcher = numba.njit(**SETTINGS | options)(function)
     if dispatcher is not function:
-        dispatcher._cache._cache_file._source_stamp = SOURCES
+        keep_code(dispatcher, SOURCES)
     return dispatcher
 
 
