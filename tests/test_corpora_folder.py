@@ -98,6 +98,69 @@ def test_missing_text_files_are_reported(folder: Path) -> None:
     assert problems == [Problem("b", f"there is no {folder / 'b.txt'}")]
 
 
+def test_a_recording_of_a_format_that_is_not_read_is_reported(folder: Path) -> None:
+    for name in ("a", "c"):
+        write_audio_file(folder / f"{name}.wav")
+    for name in ("b 1.m4a", "c.M4A", "alone.WMA", "d.raw"):
+        (folder / name).write_bytes(b"")
+    for name in ("a", "b 1", "c", "d"):
+        write_lines(folder / f"{name}.txt", name)
+    problems: list[Problem] = []
+    splits = prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)
+    assert texts(splits["train"]) == {"a": "a", "c": "c"}
+    assert problems == [
+        Problem(
+            "alone",
+            f"{folder / 'alone.WMA'} cannot be read: convert it first, such as with "
+            "`ffmpeg -i alone.WMA alone.wav`",
+        ),
+        Problem(
+            "b_1",
+            f"{folder / 'b 1.m4a'} cannot be read: convert it first, such as with "
+            "`ffmpeg -i 'b 1.m4a' 'b 1.wav'`",
+        ),
+        Problem("d", f"{folder / 'd.raw'} has no header: say --raw ENCODING:RATE"),
+    ]
+
+
+def test_a_listed_recording_that_is_not_read_is_reported_once(folder: Path) -> None:
+    write_audio_file(folder / "a.wav")
+    (folder / "b.m4a").write_bytes(b"")
+    write_lines(folder / "transcripts.txt", "a yes", "b.m4a no")
+    problems: list[Problem] = []
+    prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)
+    assert [one.utterance_id for one in problems] == ["b"]
+    assert "convert it first" in problems[0].reason
+
+
+def test_only_recordings_of_formats_that_are_not_read(folder: Path) -> None:
+    write_lines(folder / "b.txt", "x")
+    (folder / "b.m4a").write_bytes(b"")
+    with pytest.raises(DataError, match=r"no audio that can be read: \.m4a files only") as caught:
+        run(folder)
+    assert caught.value.hint == "convert them first, such as with `ffmpeg -i b.m4a b.wav`"
+
+
+def test_transcripts_without_a_recording_are_reported_and_documents_are_not(folder: Path) -> None:
+    for name in ("anna/a", "anna/b"):
+        write_audio_file(folder / f"{name}.wav")
+        write_lines(folder / f"{name}.txt", name)
+    for name in ("anna/gone", "carl/a", "anna/README", "anna/._a", "prompts", "Licence"):
+        write_lines(folder / f"{name}.txt", "x")
+    problems: list[Problem] = []
+    splits = prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)
+    assert texts(splits["train"]) == {"anna-a": "anna/a", "anna-b": "anna/b"}
+    assert [one.utterance_id for one in problems] == ["anna-gone", "carl-a"]
+    gone = folder / "anna/gone.txt"
+    assert problems[0].reason == f"{gone} has no recording of its name beside it"
+
+
+def test_suffixes_of_texts_may_be_in_capitals(folder: Path) -> None:
+    write_audio_file(folder / "CAP.WAV")
+    write_lines(folder / "CAP.TXT", "loud")
+    assert texts(run(folder, **WHOLE)["train"]) == {"CAP": "loud"}
+
+
 @pytest.mark.parametrize("line", ["alone", "\tno name"])
 def test_malformed_lines(folder: Path, line: str) -> None:
     write_audio_file(folder / "a.wav")

@@ -11,6 +11,12 @@ or one file (`--transcripts FILE`, or `transcripts.txt` or `transcripts.tsv` in 
 where a name is the audio file's path below the folder, with or without its suffix, or just its own
 name where that is unique. With a tab in the line, the name may hold spaces.
 
+A recording without a transcript is named as a problem, and so is a transcript without a recording
+that can be read: `b.txt` alone, or beside a `b.m4a` that has to be converted first. A text file
+without a recording is taken for a transcript, except if it is called as documents are
+(`README.txt`; `DOCUMENT_NAMES`), or if recordings are in folders below its own and none is beside
+it.
+
 Audio may lie at any depth. With `train/`, `dev/`, `test/` in the folder those are the splits. With
 `--speaker-folders`, the first folder below (of the split) names the speaker; otherwise speakers are
 unknown.
@@ -18,14 +24,17 @@ unknown.
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from asr.corpora.generic import GenericOptions, found
 from asr.corpora.layout import (
     AUDIO_SUFFIXES,
     RAW_SUFFIXES,
+    UNREAD_SUFFIXES,
     find_audio,
     parse_named,
     path_id,
@@ -37,6 +46,12 @@ from asr.errors import DataError
 from asr.manifest import Problem
 
 TRANSCRIPT_FILES = ("transcripts.txt", "transcripts.tsv")
+
+DOCUMENT_NAMES = frozenset(
+    {"readme", "license", "licence", "copying", "copyright", "notice", "authors", "about"}
+    | {"changelog", "changes", "notes", "info", "metadata", "transcripts", "speakers"}
+)
+"""Stems of text files that are no transcripts where no recording is called so; in lower case."""
 
 
 class FolderOptions(GenericOptions):
@@ -60,15 +75,14 @@ def find_folder(source: Path, options: FolderOptions) -> Listing:
     """
     if not source.is_dir():
         raise DataError(f"{source} is not a folder", hint="--source is the folder with the audio")
-    files = find_audio(source, AUDIO_SUFFIXES | (RAW_SUFFIXES if options.raw else frozenset()))
-    if not files:
-        raise DataError(
-            f"{source} holds no audio", hint="for .raw and .pcm files say --raw ENCODING:RATE"
-        )
+    files = _find_files(source, options)
+    if not files.audio:
+        raise _no_audio(source, files)
     texts, left_out = _transcripts(source, files, options)
+    left_out += _unread(source, files)
     splits = _split_folders(source)
     given: dict[str, list[Entry]] = defaultdict(list)
-    for path in files:
+    for path in files.audio:
         if path not in texts:
             continue
         split, top = _split_of(path, source, splits)
@@ -77,8 +91,69 @@ def find_folder(source: Path, options: FolderOptions) -> Listing:
     return found(given, left_out, options)
 
 
+@dataclass(frozen=True)
+class _Files:
+    """What lies below a folder; hidden files are not looked at.
+
+    Attributes:
+        audio: Recordings that may be readable.
+        unread: Recordings that certainly are not, and have no readable one of their name beside
+            them.
+        texts: Text files by their path without suffix.
+    """
+
+    audio: Sequence[Path]
+    unread: Sequence[Path]
+    texts: Mapping[Path, Path]
+
+
+def _find_files(source: Path, options: FolderOptions) -> _Files:
+    read, unread = AUDIO_SUFFIXES, UNREAD_SUFFIXES
+    if options.raw:
+        read |= RAW_SUFFIXES
+    else:
+        unread |= RAW_SUFFIXES
+    found = find_audio(source, read | unread | {".txt"})
+    audio = [path for path in found if path.suffix.lower() in read]
+    stems = {path.with_suffix("") for path in audio}
+    others = [path for path in found if path.suffix.lower() in unread]
+    return _Files(
+        audio,
+        [path for path in others if path.is_file() and path.with_suffix("") not in stems],
+        {p.with_suffix(""): p for p in found if p.suffix.lower() == ".txt" and p.is_file()},
+    )
+
+
+def _no_audio(source: Path, files: _Files) -> DataError:
+    foreign = [path for path in files.unread if path.suffix.lower() in UNREAD_SUFFIXES]
+    if not foreign:
+        hint = "for .raw and .pcm files say --raw ENCODING:RATE"
+        return DataError(f"{source} holds no audio", hint=hint)
+    suffixes = ", ".join(sorted({path.suffix.lower() for path in foreign}))
+    return DataError(
+        f"{source} holds no audio that can be read: {suffixes} files only",
+        hint=f"convert them first, such as with {_conversion(foreign[0])}",
+    )
+
+
+def _conversion(path: Path) -> str:
+    names = (shlex.quote(name) for name in (path.name, f"{path.stem}.wav"))
+    return f"`ffmpeg -i {' '.join(names)}`"
+
+
+def _unread(source: Path, files: _Files) -> list[Problem]:
+    problems: list[Problem] = []
+    for path in files.unread:
+        if path.suffix.lower() in RAW_SUFFIXES:
+            reason = f"{path} has no header: say --raw ENCODING:RATE"
+        else:
+            reason = f"{path} cannot be read: convert it first, such as with {_conversion(path)}"
+        problems.append(Problem(path_id(path, source), reason))
+    return problems
+
+
 def _transcripts(
-    source: Path, files: list[Path], options: FolderOptions
+    source: Path, files: _Files, options: FolderOptions
 ) -> tuple[dict[Path, str], list[Problem]]:
     """Transcript by audio file, and the files and lines without their counterpart."""
     listed = options.transcripts
@@ -87,11 +162,12 @@ def _transcripts(
     if listed is not None:
         return _listed_transcripts(source, files, listed)
     texts: dict[Path, str] = {}
-    left_out: list[Problem] = []
-    for path in files:
-        beside = path.with_suffix(".txt")
-        if not beside.is_file():
-            left_out.append(Problem(path_id(path, source), f"there is no {beside}"))
+    left_out = _without_recording(source, files)
+    for path in files.audio:
+        beside = files.texts.get(path.with_suffix(""))
+        if beside is None:
+            missing = path.with_suffix(".txt")
+            left_out.append(Problem(path_id(path, source), f"there is no {missing}"))
             continue
         try:
             texts[path] = read_text(beside).strip()
@@ -100,24 +176,41 @@ def _transcripts(
     return texts, left_out
 
 
+def _without_recording(source: Path, files: _Files) -> list[Problem]:
+    """Transcripts alone; one beside a recording that is not read is no problem of its own."""
+    recordings = [*files.audio, *files.unread]
+    stems = {path.with_suffix("") for path in recordings}
+    beside = {path.parent for path in recordings}
+    above = {folder for path in beside for folder in path.parents} - beside
+    return [
+        Problem(path_id(path, source), f"{path} has no recording of its name beside it")
+        for stem, path in files.texts.items()
+        if stem not in stems
+        and path.stem.lower() not in DOCUMENT_NAMES
+        and path.parent not in above
+    ]
+
+
 def _listed_transcripts(
-    source: Path, files: list[Path], listed: Path
+    source: Path, files: _Files, listed: Path
 ) -> tuple[dict[Path, str], list[Problem]]:
     named = parse_named(listed, _name_and_text)
-    places = _names(source, files)
+    places, unread = _names(source, files.audio), _names(source, files.unread)
     texts: dict[Path, str] = {}
     left_out: list[Problem] = []
     for name, text in named.items():
         paths = places.get(name, ())
         if len(paths) == 1 and paths[0] not in texts:
             texts[paths[0]] = text
+        elif not paths and name in unread:
+            continue  # the recording is a problem already
         elif not paths:
             left_out.append(Problem(name, f"{listed} has it, but there is no such audio file"))
         elif len(paths) == 1:
             left_out.append(Problem(name, f"{listed} has {paths[0]} under another name already"))
         else:
             left_out.append(Problem(name, f"{listed}: could be {paths[0]} or {paths[1]}"))
-    missing = [path for path in files if path not in texts]
+    missing = [path for path in files.audio if path not in texts]
     left_out += [Problem(path_id(p, source), f"{listed} has no line for it") for p in missing]
     return texts, left_out
 
@@ -131,7 +224,7 @@ def _name_and_text(line: str) -> tuple[str, str]:
     return name.strip(), text.strip()
 
 
-def _names(source: Path, files: list[Path]) -> Mapping[str, list[Path]]:
+def _names(source: Path, files: Sequence[Path]) -> Mapping[str, list[Path]]:
     """All that a transcript file may call each audio file."""
     names: dict[str, list[Path]] = defaultdict(list)
     for path in files:

@@ -19,6 +19,12 @@ AUDIO_SUFFIXES = frozenset(
 )
 """Of files that state their own format; compare in lower case."""
 
+UNREAD_SUFFIXES = frozenset(
+    {".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".amr", ".awb", ".wma", ".webm", ".mka"}
+    | {".ac3", ".ape", ".wv"}
+)
+"""Of recordings in formats that libsndfile does not read; compare in lower case."""
+
 RAW_SUFFIXES = frozenset({".raw", ".pcm"})
 """Of files without a header, whose format must be told."""
 
@@ -136,7 +142,10 @@ def read_rows(
 
 
 def find_audio(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """Audio files anywhere below `folder`, sorted; hidden ones (macOS leaves `._a.wav`) are not."""
+    """Files of audio, or of other suffixes, anywhere below `folder`, sorted.
+
+    Hidden ones are left away: macOS leaves `._a.wav`.
+    """
     return sorted(
         path
         for path in folder.rglob("*")
