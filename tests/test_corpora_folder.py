@@ -155,6 +155,21 @@ def test_transcripts_without_a_recording_are_reported_and_documents_are_not(fold
     assert problems[0].reason == f"{gone} has no recording of its name beside it"
 
 
+def test_empty_transcripts_are_kept_and_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, text in {"a": "yes", "b": " ", "c": ""}.items():
+        write_audio_file(folder / f"{name}.wav")
+        write_lines(folder / f"{name}.txt", text)
+    assert texts(run(folder, **WHOLE)["train"]) == {"a": "yes", "b": "", "c": ""}
+    assert "2 of 3 transcripts are empty (first: 'b'): kept, as recordings" in caplog.text
+    caplog.clear()
+    for name in "bc":
+        write_lines(folder / f"{name}.txt", "no")
+    run(folder, **WHOLE)
+    assert not caplog.text
+
+
 def test_suffixes_of_texts_may_be_in_capitals(folder: Path) -> None:
     write_audio_file(folder / "CAP.WAV")
     write_lines(folder / "CAP.TXT", "loud")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from asr.corpora.listing import Entry, Listing
 from asr.corpora.splits import SPLIT_NAMES, SplitOptions, complete_splits
 from asr.errors import DataError
 from asr.manifest import Problem
+
+log = logging.getLogger(__name__)
 
 
 class GenericOptions(SplitOptions):
@@ -59,9 +62,12 @@ def found(
 ) -> Listing:
     """The listing of `given` splits, completed as `options` ask.
 
+    Empty transcripts are kept, for recordings without words, and counted in a warning.
+
     Raises:
         DataError: `train` cannot be divided; see `complete_splits`.
     """
+    _count_wordless(given)
     splits = complete_splits(given, options)
     audible = {
         name: [_with_format(entry, options) for entry in entries]
@@ -69,6 +75,19 @@ def found(
     }
     speakers_shared = options.split_by not in (None, "speaker")
     return Listing(audible, left_out, speakers_shared)
+
+
+def _count_wordless(given: Mapping[str, Sequence[Entry]]) -> None:
+    entries = [entry for split in given.values() for entry in split]
+    wordless = sorted(entry.id for entry in entries if not entry.text.strip())
+    if wordless:
+        log.warning(
+            "warning: %d of %d transcripts %s empty (first: %r): kept, as recordings without words",
+            len(wordless),
+            len(entries),
+            "is" if len(wordless) == 1 else "are",
+            wordless[0],
+        )
 
 
 def given_places(source: Path, is_place: Callable[[Path], bool]) -> dict[str, Path]:
