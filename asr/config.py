@@ -7,6 +7,7 @@ expected and the nearest known name.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
@@ -100,14 +101,41 @@ def load_options(cls: type[OptionsT], path: Path | None, overrides: Sequence[str
             raise ConfigError(f"cannot read settings {path}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    said = copy.deepcopy(values)
     for assignment in overrides:
         _assign(values, assignment)
-    return parse_options(cls, values, str(path) if path is not None else "--set")
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise _config_error(cls, error, _blame(error, path, said, overrides)) from None
+
+
+def _blame(
+    error: ValidationError, path: Path | None, said: object, overrides: Sequence[str]
+) -> str:
+    """Where the setting of an error comes from: the file, `--set`, or both together.
+
+    Args:
+        error: Of the settings of both.
+        path: The file.
+        said: What is in it.
+        overrides: Assignments.
+    """
+    if path is None:
+        return "--set"
+    location = [str(part) for part in error.errors()[0]["loc"]]
+    assigned = [_keys(assignment) for assignment in overrides]
+    if any(location[: len(keys)] == keys for keys in assigned):
+        return "--set"
+    if not any(keys[: len(location)] == location for keys in assigned):
+        return str(path)
+    for key in location:  # a section, of which assignments say a part
+        said = said.get(key) if isinstance(said, dict) else None
+    return f"{path} with --set" if said else "--set"
 
 
 def _assign(values: dict[str, Any], assignment: str) -> None:
-    name, equals, text = assignment.partition("=")
-    keys = name.strip().split(".")
+    keys, (_, equals, text) = _keys(assignment), assignment.partition("=")
     if not equals or not all(keys):
         raise ConfigError(
             f"cannot read the setting {assignment!r}", hint="write it as section.name=value"
@@ -118,6 +146,10 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
             raise ConfigError(f"`{key}` in {assignment!r} is a value, not a section")
         values = inner
     values[keys[-1]] = _toml_value(text.strip())
+
+
+def _keys(assignment: str) -> list[str]:
+    return assignment.partition("=")[0].strip().split(".")
 
 
 def _toml_value(text: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from asr.config import Options, Strings, load_options, parse_options
 from asr.errors import ConfigError
@@ -22,6 +22,12 @@ class OuterConfig(Options):
     optional: InnerConfig | None = None
     names: tuple[str, ...] = ()
     strings: Strings = Field(("x",), min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> OuterConfig:
+        if self.name == str(self.features.num_mels):
+            raise ValueError("name and features.num_mels must differ")
+        return self
 
 
 def test_defaults_need_no_file() -> None:
@@ -86,6 +92,31 @@ def test_wrong_settings_are_named(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_options(OuterConfig, None, [assignment])
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "assignment", "message"),
+    [
+        ("", "features.hop_msec=5", "unknown setting `features.hop_msec` in --set; did"),
+        ("[features]\nhop_ms = 5", "features.hop_ms=0", "setting `features.hop_ms` in --set: "),
+        ("", "featurs.hop_ms=5", "unknown setting `featurs` in --set; did"),
+        ("[features]\nhop_ms = 0", "features.num_mels=9", "`features.hop_ms` in {path}: "),
+        ("[featurs]\nx = 1", "name=y", "unknown setting `featurs` in {path}; did"),
+        ("[featurs]\nx = 1", "featurs.y=2", "unknown setting `featurs` in {path} with --set; did"),
+        ("names = [1, 2]", "name=y", "setting `names.0` in {path}: "),
+        ("", "names=[1, 2]", "setting `names.0` in --set: "),
+        ("name = '3'", "features.num_mels=3", "{path} with --set: name and features.num_mels must"),
+        ("name = '80'", "features.hop_ms=3", "{path} with --set: name and features.num_mels must"),
+    ],
+)
+def test_the_file_or_the_assignment_is_blamed(
+    tmp_path: Path, content: str, assignment: str, message: str
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        load_options(OuterConfig, path, [assignment])
+    assert message.format(path=path) in str(caught.value)
 
 
 def test_a_value_is_not_a_section(tmp_path: Path) -> None:
