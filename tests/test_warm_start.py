@@ -127,9 +127,20 @@ def test_what_does_not_go_with_the_file_is_refused_with_the_cure(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"units": 23}}, r"of another shape than \[model\]: "),
-        ({"model": {"num_layers": 4}}, r"of another shape than \[model\]: "),
-        ({"features": {"num_mels": 21}}, "features.num_mels is 20 there and 21 here"),
+        (
+            {"model": {"units": 23, "dropout": 0.3, "subsampling": 3}},
+            r"of another shape than \[model\]: model.units is 24 there and 23 here; "
+            "leave model.units out: what",
+        ),
+        (
+            {"model": {"num_layers": 4, "layer_norm": True}},
+            r"\[model\]: model.num_layers is 1 there and 4 here, model.layer_norm is False there "
+            "and True here; leave model.num_layers and model.layer_norm out: what",
+        ),
+        (
+            {"features": {"num_mels": 21}},
+            "features.num_mels is 20 there and 21 here; leave features.num_mels out: what",
+        ),
     ],
 )
 def test_another_shape_is_refused_by_name(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -24,6 +25,9 @@ ELSEWHERE = frozenset({"pronunciations"})
 
 ADJUSTABLE = frozenset({"prior_s"})
 """Of the features: shifts and scales them by little, which training gets over."""
+
+SHAPELESS = frozenset({"dropout", "input_dropout", "forget_bias", "rnn_activation", "residual"})
+"""Of the model: no weight has another shape for them."""
 
 HEAD = "head."
 """The only weights that belong to tokens: (vocab_size, width) and (vocab_size,)."""
@@ -51,10 +55,8 @@ def adopt_settings(config: ExperimentConfig) -> ExperimentConfig:
         try:
             adopted[name] = parse_options(type(own), values, where)
         except ConfigError as error:
-            names = " and ".join(f"{name}.{setting}" for setting in said)
-            raise ConfigError(
-                error.message, hint=f"leave {names} out: what is not said is taken from the file"
-            ) from None
+            hint = _leave_out(f"{name}.{setting}" for setting in said)
+            raise ConfigError(error.message, hint=hint) from None
     return config.model_copy(update=adopted)
 
 
@@ -93,14 +95,11 @@ def start_from(
     _refuse_other_features(path, source.config, config)
     new, old = model.state_dict(), source.model.state_dict()
     rows = _shared_rows(tokenizer, source.tokenizer)
-    for name in new.keys() | old.keys():
+    for name in (*new, *(name for name in old if name not in new)):
         if name.startswith(HEAD) and name in old:
             old[name] = _with_rows(new[name], old[name], rows)
         if name not in old or name not in new or old[name].shape != new[name].shape:
-            raise ConfigError(
-                f"{path} is of another shape than [model]: {name} differs",
-                hint="leave that setting out: what is not said is taken from the file",
-            )
+            raise _other_shape(path, source.config, config, name)
     model.load_state_dict(old)
 
 
@@ -109,15 +108,41 @@ def _load(path: Path) -> Recognizer:
 
 
 def _refuse_other_features(path: Path, old: ExperimentConfig, new: ExperimentConfig) -> None:
-    theirs = old.features.model_dump(exclude=set(ADJUSTABLE))
-    ours = new.features.model_dump()
-    for name, value in theirs.items():
-        if value != ours[name]:
-            raise ConfigError(
-                f"{path} hears other features: features.{name} is {value!r} there and "
-                f"{ours[name]!r} here",
-                hint=f"leave features.{name} out: what is not said is taken from the file",
-            )
+    different = _different("features", old, new, ADJUSTABLE)
+    if different:
+        values = ", ".join(different.values())
+        raise ConfigError(f"{path} hears other features: {values}", hint=_leave_out(different))
+
+
+def _other_shape(
+    path: Path, old: ExperimentConfig, new: ExperimentConfig, weight: str
+) -> ConfigError:
+    alike = SHAPELESS
+    if old.model.subsampling_kind == new.model.subsampling_kind == "conv":
+        alike |= {"subsampling"}  # strides of the same convolutions
+    different = _different("model", old, new, alike)
+    if not different:
+        return ConfigError(f"{path} is of another shape than [model]: {weight} differs")
+    values = ", ".join(different.values())
+    return ConfigError(
+        f"{path} is of another shape than [model]: {values}", hint=_leave_out(different)
+    )
+
+
+def _different(
+    section: str, old: ExperimentConfig, new: ExperimentConfig, but: frozenset[str]
+) -> dict[str, str]:
+    """By the name of each setting of a section that differs: both values, in words."""
+    theirs, ours = getattr(old, section).model_dump(), getattr(new, section).model_dump()
+    return {
+        f"{section}.{name}": f"{section}.{name} is {value!r} there and {ours[name]!r} here"
+        for name, value in theirs.items()
+        if name not in but and value != ours[name]
+    }
+
+
+def _leave_out(names: Iterable[str]) -> str:
+    return f"leave {' and '.join(names)} out: what is not said is taken from the file"
 
 
 def _shared_rows(new: Tokenizer, old: Tokenizer) -> list[tuple[int, int]]:
