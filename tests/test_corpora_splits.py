@@ -158,6 +158,16 @@ def test_some_speakers_unknown_is_refused() -> None:
     complete_splits({"train": entries}, SplitOptions(split_by="utterance"))
 
 
+def test_splits_by_speaker_need_speakers() -> None:
+    entries = [entry(name) for name in "abc"]
+    options = SplitOptions(split_by="speaker")
+    with pytest.raises(ConfigError, match="not possible: no speaker is known") as caught:
+        complete_splits({"train": entries}, options)
+    assert "--speaker-folders" in str(caught.value.hint)
+    with pytest.raises(DataError, match=r"2 utterances \(first: 'a'\) of 3 without a speaker"):
+        complete_splits({"train": [*entries[:2], entry("c", "carl")]}, options)
+
+
 def test_fractions_must_leave_training_data() -> None:
     values = {"dev_fraction": 0.5, "test_fraction": 0.5}
     with pytest.raises(ConfigError, match=r"^options: dev_fraction and test_fraction must"):

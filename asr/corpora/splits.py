@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from asr.config import Options
 from asr.corpora.listing import Entry
-from asr.errors import DataError
+from asr.errors import ConfigError, DataError
 
 SPLITS = ("train", "dev", "test")
 SPLIT_NAMES: Mapping[str, str] = {
@@ -67,6 +67,7 @@ def complete_splits(
     Without a `train` nothing is held out: a test set on its own stays one.
 
     Raises:
+        ConfigError: Speakers are to stay together, and none is known.
         DataError: Some speakers are known and some not, or there are too few to divide.
     """
     splits = {name: list(entries) for name, entries in given.items() if entries}
@@ -76,6 +77,11 @@ def complete_splits(
         return splits
     total = len(splits["train"])
     by = options.split_by or _unit(splits["train"])
+    if by == "speaker" and _unit(splits["train"]) != "speaker":
+        raise ConfigError(
+            "splits by speaker are not possible: no speaker is known",
+            hint="name them (of a folder: --speaker-folders), or use --split-by recording",
+        )
     for name in missing:
         target = fractions[name] * total
         splits["train"], splits[name] = hold_out(splits["train"], target, by)
