@@ -187,6 +187,17 @@ def test_an_id_twice_is_refused(splits: dict[str, list[Entry]], where: str) -> N
         check_disjoint(splits, speakers_shared=True)
 
 
+def test_files_of_one_id_are_named() -> None:
+    two = [entry("a", path="a.wav"), entry("a", path="a.flac")]
+    with pytest.raises(DataError, match=r"train \(a\.flac and a\.wav\); ids") as caught:
+        check_disjoint({"train": two}, speakers_shared=True)
+    assert caught.value.hint == "rename or remove one of the two files"
+    one = [entry("a", path="x.wav"), entry("a", path="x.wav")]
+    with pytest.raises(DataError, match=r"train \(x\.wav\); ids") as caught:
+        check_disjoint({"train": one}, speakers_shared=True)
+    assert caught.value.hint is None
+
+
 def test_a_speaker_in_two_splits_is_refused_unless_accepted() -> None:
     splits = {"train": [entry("a", "anna")], "test-x": [entry("b", "anna"), entry("c", "bob")]}
     with pytest.raises(DataError, match=r"share 1 speaker \(first: 'anna'\)"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import Field, model_validator
@@ -132,7 +133,7 @@ def hold_out(
 
 
 class Spoken(Protocol):
-    """Anything with an id and, perhaps, a speaker: an `Entry` or an `Utterance`."""
+    """Anything with an id, audio and, perhaps, a speaker: an `Entry` or an `Utterance`."""
 
     @property
     def id(self) -> str:
@@ -141,6 +142,10 @@ class Spoken(Protocol):
     @property
     def speaker(self) -> str | None:
         """None where unknown."""
+
+    @property
+    def audio_path(self) -> Path:
+        """Where it is heard."""
 
 
 def check_disjoint(splits: Mapping[str, Sequence[Spoken]], speakers_shared: bool) -> None:
@@ -153,12 +158,12 @@ def check_disjoint(splits: Mapping[str, Sequence[Spoken]], speakers_shared: bool
     Raises:
         DataError: They overlap.
     """
-    first_split: dict[str, str] = {}
+    first: dict[str, tuple[str, Path]] = {}
     for name, spoken in splits.items():
         for one in spoken:
-            if one.id in first_split:
-                raise _twice(one.id, first_split[one.id], name)
-            first_split[one.id] = name
+            place = (name, one.audio_path)
+            if first.setdefault(one.id, place) is not place:
+                raise _twice(one.id, first[one.id], place)
     if speakers_shared:
         return
     home: dict[str, str] = {}
@@ -218,9 +223,13 @@ def _shuffled(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def _twice(utterance_id: str, first: str, second: str) -> DataError:
-    where = f"twice in {first}" if first == second else f"in {first} and in {second}"
-    return DataError(f"utterance id {utterance_id!r} is {where}; ids must be unique")
+def _twice(utterance_id: str, first: tuple[str, Path], second: tuple[str, Path]) -> DataError:
+    where = f"twice in {first[0]}" if first[0] == second[0] else f"in {first[0]} and in {second[0]}"
+    paths = sorted({str(first[1]), str(second[1])})
+    named = f"utterance id {utterance_id!r} is {where} ({' and '.join(paths)})"
+    if len(paths) < 2:
+        return DataError(f"{named}; ids must be unique")
+    return DataError(f"{named}; ids must be unique", hint="rename or remove one of the two files")
 
 
 def _count(names: Iterable[str], what: str) -> str:
