@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -241,3 +242,18 @@ def test_two_formats_of_one_recording_are_refused(folder: Path) -> None:
     both = re.escape(f"({folder / 'a.flac'} and {folder / 'a.wav'})")
     with pytest.raises(DataError, match=f"utterance id 'a' is twice in train {both}"):
         run(folder, **WHOLE)
+
+
+def test_a_file_name_that_is_not_utf_8_is_reported(folder: Path) -> None:
+    for name in "abcd":
+        write_audio_file(folder / f"{name}.wav")
+        write_lines(folder / f"{name}.txt", name)
+    try:
+        for suffix in (".wav", ".txt"):
+            (folder / f"d{suffix}").rename(folder / os.fsdecode(b"x\xff" + suffix.encode()))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    problems: list[Problem] = []
+    splits = prepare("folder", folder, folder.parent / "out", None, problems.append)
+    assert {one.id for utterances in splits.values() for one in utterances} == {"a", "b", "c"}
+    assert [one.reason for one in problems] == ["a name in its path is not UTF-8; rename it"]

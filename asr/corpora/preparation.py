@@ -88,10 +88,10 @@ def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | str:
 
 
 def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | Problem:
-    if isinstance(info, str):
-        return Problem(entry.id, info)
     if not _is_utf8(str(entry.audio_path)):
         return Problem(entry.id, "a name in its path is not UTF-8; rename it")
+    if isinstance(info, str):
+        return Problem(entry.id, info)
     try:
         check_channel(entry.channel, info.num_channels)
         start, stop = sample_range(info, ReadOptions(entry.start_s, entry.duration_s))

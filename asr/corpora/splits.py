@@ -220,7 +220,8 @@ def _groups(entries: Sequence[Entry], by: SplitBy) -> dict[str, list[Entry]]:
 
 
 def _shuffled(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    # Bytes of file names that are not UTF-8 too: whoever reads the files reports those.
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
 
 
 def _twice(utterance_id: str, first: tuple[str, Path], second: tuple[str, Path]) -> DataError:
