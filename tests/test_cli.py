@@ -212,6 +212,16 @@ def test_a_glob_that_is_none_and_closed_input_are_refused(monkeypatch: pytest.Mo
         pass
 
 
+def test_an_empty_name_is_not_the_current_directory(
+    tone_model: ToneModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tone_model.dev.parent)
+    paths, problems = expand(["", "c.wav"])
+    assert paths == ["c.wav"]
+    assert [one.message for one in problems] == ["the name of a file is empty"]
+    assert [one.hint for one in problems] == ["for the current directory write ."]
+
+
 def test_json_has_words_with_times(tone_model: ToneModel) -> None:
     utterance = read_manifest(tone_model.dev)[0]
     done = run_asr("transcribe", utterance.audio_path, "-m", tone_model.path, "--format", "jsonl")

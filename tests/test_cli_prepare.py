@@ -144,6 +144,18 @@ def test_digits_are_made_below_out(tmp_path: Path) -> None:
     assert all(one.audio_path.is_relative_to(tmp_path / "out/audio") for one in train)
 
 
+@pytest.mark.parametrize("option", ["--source", "--out", "--audio-root", "--transcripts"])
+def test_an_empty_path_is_not_the_current_directory(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.chdir(folder)
+    before = sorted(tmp_path.rglob("*"))
+    error = error_of("folder", "--source", folder, "--out", tmp_path / "out", option, "")
+    assert str(error) == f"{option} is empty; for the current directory write ."
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run("folder", "--source", ".", "--out", tmp_path / "out").exit_code == 0
+
+
 def test_a_source_is_needed(tmp_path: Path) -> None:
     assert error_of("an4", "--out", tmp_path).message == "no source for an4"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -33,6 +34,17 @@ WritesLike = Annotated[
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 """Where a model computes."""
+
+
+def path_of(option: str) -> Callable[[str], Path]:
+    """What reads the path of an option; an empty one, which would mean `.`, is a `ConfigError`."""
+
+    def parse_path(text: str) -> Path:
+        if not text:
+            raise ConfigError(f"{option} is empty", hint="for the current directory write .")
+        return Path(text)
+
+    return parse_path
 
 
 def parse_numbers(option: str, text: str, kind: Callable[[str], NumberT]) -> list[NumberT]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from asr.cli.arguments import path_of
 from asr.corpora import CORPORA
 from asr.errors import ConfigError
 
@@ -17,11 +18,16 @@ _GENERIC = "kaldi, nemo, csv, folder"
 # One parameter an option is how typer declares a command line; each goes on by its name.
 def prepare(
     corpus: Annotated[str, typer.Argument(help=f"One of {', '.join(CORPORA)}.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the manifests go.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=path_of("--out"), help="Where the manifests go."),
+    ],
     source: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where the corpus lies (not for digits and spoken: they are made)."
+            metavar="DIR",
+            parser=path_of("--source"),
+            help="Where the corpus lies (not for digits and spoken: they are made).",
         ),
     ] = None,
     dev_fraction: Annotated[
@@ -68,10 +74,19 @@ def prepare(
     ] = None,
     audio_root: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where relative paths start [kaldi, nemo, csv]."),
+        typer.Option(
+            metavar="DIR",
+            parser=path_of("--audio-root"),
+            help="Where relative paths start [kaldi, nemo, csv].",
+        ),
     ] = None,
     transcripts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="One file with all transcripts [folder].")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path_of("--transcripts"),
+            help="One file with all transcripts [folder].",
+        ),
     ] = None,
     speaker_folders: Annotated[
         bool, typer.Option("--speaker-folders", help="Each speaker has a folder [folder].")

@@ -162,6 +162,8 @@ def expand(names: Sequence[str]) -> tuple[list[str], list[DataError]]:
 def _files(name: str) -> list[str]:
     from asr.corpora.layout import find_audio
 
+    if not name:
+        raise DataError("the name of a file is empty", hint="for the current directory write .")
     path = Path(name)
     if path.is_dir():
         found = find_audio(path)
