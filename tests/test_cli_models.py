@@ -231,3 +231,14 @@ def test_pack_stores_weights_as_it_is_told(models_dir: Path) -> None:
     assert Path("default.safetensors").stat().st_size == sizes["float16"]
     with pytest.raises(ModelFileError, match="is int8 already"):
         run("pack", "int8.safetensors", "-o", "again.safetensors")
+
+
+def test_pack_leaves_its_input_alone(recording: Path) -> None:
+    """The float32 weights would be gone."""
+    run("models", "tones", "--copy-to", "my.safetensors")
+    before = Path("my.safetensors").read_bytes()
+    Path("link.safetensors").symlink_to("my.safetensors")
+    for output in ("my.safetensors", "link.safetensors"):
+        with pytest.raises(DataError, match="is read and would be overwritten"):
+            run("pack", "my.safetensors", "-o", output)
+    assert Path("my.safetensors").read_bytes() == before
