@@ -345,6 +345,15 @@ def test_a_shipped_model_has_a_whole_card(model: ShippedModel) -> None:
     assert model.results
 
 
+def test_cards_count_the_words_of_dictionaries() -> None:
+    counted = {}
+    for model in SHIPPED:
+        if found := re.search(r"dictionary of ([\d,]+)\s+words", model.card):
+            counted[model.name] = int(found[1].replace(",", ""))
+    assert counted.keys() == {"an4", "en"}
+    assert counted == {name: len(Recognizer.load(name).tokenizer.words or ()) for name in counted}
+
+
 @pytest.mark.skipif(not SHIPPED, reason="no model is shipped yet")
 def test_the_default_model_is_shipped() -> None:
     assert DEFAULT_MODEL in [model.name for model in SHIPPED]
