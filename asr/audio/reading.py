@@ -27,6 +27,10 @@ written with two decimals."""
 
 _BLOCK_VALUES = 1 << 20
 _EXPORT_AGAIN = "the program that wrote it is at fault; export it again"
+_LONG_HINT = (
+    "cut it first, such as with `ffmpeg -i FILE -f segment -segment_time 1800 part%03d.wav`; "
+    "in Python, read ranges, or raise `ReadOptions.max_duration_s`"
+)
 # Encoders differ in whether an MP3's length counts its header frame and padding: two frames.
 _MP3_SLACK = 2 * 1152
 
@@ -109,7 +113,7 @@ def sample_range(info: AudioInfo, options: ReadOptions) -> tuple[int, int]:
         raise DataError(
             f"{(stop - start) / rate:.0f} s of audio, above the limit of "
             f"{options.max_duration_s:g} s",
-            hint="read it in ranges, or raise max_duration_s",
+            hint=_LONG_HINT,
         )
     return start, stop
 
