@@ -135,6 +135,13 @@ class TestInterpolate:
         with pytest.raises(DataError, match="2 models with weights"):
             interpolate_models(pair, weights)
 
+    @pytest.mark.parametrize("weight", [-0.1, 2.0, math.nan])
+    def test_a_share_of_sentences_is_between_0_and_1(
+        self, pair: tuple[NgramModel, NgramModel], tmp_path: Path, weight: float
+    ) -> None:
+        with pytest.raises(DataError, match=r"weight of the sentences is .*between 0 and 1"):
+            adapt(pair[0], [tmp_path / "none"], weight)
+
 
 class TestWeights:
     def test_two_words_by_hand(self) -> None:

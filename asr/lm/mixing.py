@@ -158,5 +158,10 @@ def adapt(base: NgramModel, paths: Sequence[Path], weight: float = 0.5) -> Ngram
     Raises:
         DataError: A text cannot be read, or the weight is out of range.
     """
+    if not 0 <= weight <= 1:
+        raise DataError(
+            f"the weight of the sentences is {weight:g}",
+            hint="give their share of the mixture, between 0 and 1",
+        )
     own = build_model(paths, BuildOptions(order=min(base.order, 16))).model
     return interpolate_models([base, own], [1.0 - weight, weight])
