@@ -124,8 +124,10 @@ def _parse_trn(line: str) -> tuple[str, str]:
 def _parse_json(line: str) -> tuple[str, str]:
     row = parse_object(line)
     for name in ("id", "text"):
-        if not isinstance(row.get(name), str):
-            raise ValueError(f"`{name}` must be a string, got {row.get(name)!r}")
+        if name not in row:
+            raise ValueError(f"`{name}` is missing")
+        if not isinstance(row[name], str):
+            raise ValueError(f"`{name}` must be a string, got {row[name]!r}")
     return row["id"], row["text"]
 
 

@@ -187,7 +187,8 @@ class TestTranscripts:
             ("jsonl", '{"id": "a", "text": "x"}\n{"id": \n', "line 2: not JSON"),
             ("jsonl", '["a"]\n', 'line 1: expected a JSON object, got ["a"]'),
             ("jsonl", '{"id": 7, "text": "x"}\n', "line 1: `id` must be a string, got 7"),
-            ("jsonl", '{"id": "a"}\n', "line 1: `text` must be a string, got None"),
+            ("jsonl", '{"id": "a"}\n', "line 1: `text` is missing"),
+            ("jsonl", '{"id": "a", "text": null}\n', "`text` must be a string, got None"),
         ],
     )
     def test_wrong_lines_are_named(
