@@ -20,7 +20,7 @@ import torch
 from tones import config_of, tone_config
 
 from asr.checkpoint import MODEL_KIND, load_tensors
-from asr.errors import AsrError, ConfigError, DataError, TrainingError
+from asr.errors import AsrError, ConfigError, DataError, ModelFileError, TrainingError
 from asr.recognizer import Recognizer
 from asr.training import TrainingResult, train
 from asr.training.determinism import CUBLAS_VARIABLE, deterministic_algorithms
@@ -235,6 +235,17 @@ def test_the_settings_compared_are_those_of_the_state(
     other = {**tones, "optim": {**tones["optim"], "learning_rate": 0.5}}
     with pytest.raises(ConfigError, match=r"optim\.learning_rate"):
         train(config_of(other), tmp_path, resume=True)
+
+
+def test_a_damaged_state_says_that_the_run_cannot_go_on(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any], tmp_path: Path
+) -> None:
+    """Nobody has another copy of it, or a place to download it from."""
+    content = (finished[0] / "state.safetensors").read_bytes()
+    (tmp_path / "state.safetensors").write_bytes(content[:-100])
+    with pytest.raises(ModelFileError, match="is damaged or cut short") as caught:
+        train(config_of(tones), tmp_path, resume=True)
+    assert caught.value.hint == "this run cannot go on: train anew in another directory"
 
 
 def test_a_directory_in_use_is_refused(tones: dict[str, Any], tmp_path: Path) -> None:

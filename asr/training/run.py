@@ -17,7 +17,7 @@ from torch import Tensor
 
 from asr.batching import Batch
 from asr.checkpoint import TRAINING_KIND, read_documents
-from asr.errors import ConfigError, DataError, TrainingError
+from asr.errors import ConfigError, DataError, ModelFileError, TrainingError
 from asr.experiment import ExperimentConfig, build_front_end, build_model
 from asr.files import write_text_atomic
 from asr.model import AcousticModel
@@ -80,6 +80,7 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
         ConfigError: The directory holds another run, or resuming with other settings or data, or
             another process trains in it.
         DataError: A manifest, its audio or transcripts cannot be used; the disk is full.
+        ModelFileError: The checkpoint of `run_dir` is damaged.
         TrainingError: A loss is not finite, or there is too little disk space.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
     """
@@ -230,7 +231,11 @@ def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> Non
         )
     if not state_path.exists():
         return
-    stored = read_documents(state_path, TRAINING_KIND).get("config")
+    try:
+        stored = read_documents(state_path, TRAINING_KIND).get("config")
+    except ModelFileError as error:
+        anew = "this run cannot go on: train anew in another directory"
+        raise ModelFileError(error.message, hint=anew) from None
     cure = "resume with the settings it was started with, or name another directory"
     require_same_settings(run_dir, stored, config, cure)
 
