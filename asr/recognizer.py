@@ -277,8 +277,13 @@ class Recognizer:
         All of them are in memory at once; `transcribe_each` reads any number of files in turn.
 
         Raises:
-            DataError: As `transcribe`, of the first.
+            DataError: As `transcribe`, of the first; or `audio` is a single one.
         """
+        if isinstance(audio, Path | str | Waveform):
+            raise DataError(
+                f"audio must be a list of files and waveforms, got one {type(audio).__name__}",
+                hint="put it into a list, or call `transcribe`",
+            )
         return self.decode(self.emissions_many([self._heard(one) for one in audio]))
 
     def _heard(self, audio: Path | str | Waveform) -> Waveform:

@@ -65,6 +65,13 @@ def test_many_are_files_and_waveforms(
     assert [hypothesis.text for hypothesis in found] == [*alone, alone[0]]
 
 
+@pytest.mark.parametrize("audio", ["a/x.flac", Path("a/x.flac"), Waveform(np.zeros(9), 8000)])
+def test_one_is_not_many(recognizer: Recognizer, audio: Any) -> None:
+    """A name would be taken apart: `a`, `/` and so on, each as a file."""
+    with pytest.raises(DataError, match="must be a list of files and waveforms, got one"):
+        recognizer.transcribe_many(audio)
+
+
 def test_of_nothing_there_is_nothing(recognizer: Recognizer) -> None:
     assert recognizer.transcribe_many([]) == []
     assert recognizer.emissions([]) == []
