@@ -298,6 +298,16 @@ def test_plot_draws_a_run(tone_model: ToneModel, tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
+    """The name may be mistaken; but scripts give --resume the first time as well."""
+    config = tmp_path / "c.toml"
+    config.write_text('[data]\ntrain = "none.jsonl"\ndev = "none.jsonl"\n')
+    done = run_asr("train", config, "--resume", "--run-dir", tmp_path / "run")
+    problem = f"warning: {tmp_path / 'run'} has no checkpoint to resume from"
+    assert done.stderr.startswith(problem)
+    assert "none.jsonl" in done.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_exits_with_130_and_leaves_a_run_to_resume(
     tone_model: ToneModel, tmp_path: Path

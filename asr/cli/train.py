@@ -27,8 +27,13 @@ def train(
         from asr.config import load_options
         from asr.experiment import ExperimentConfig
         from asr.training import train as run_training
+        from asr.training.state import STATE_FILE
 
     options = load_options(ExperimentConfig, config, set_)
+    if resume and not (run_dir / STATE_FILE).exists():
+        typer.echo(
+            f"warning: {run_dir} has no checkpoint to resume from; training starts anew", err=True
+        )
     try:
         result = run_training(options, run_dir, resume)
     except KeyboardInterrupt:
