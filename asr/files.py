@@ -25,7 +25,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        _check_replaceable(path)
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         target = _linked(path)
         handle, name = tempfile.mkstemp(
@@ -45,12 +45,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _check_replaceable(path: Path) -> None:
-    """Refuse what a rename would destroy: /dev/null for everybody, where root asks for it.
+def check_replaceable(path: Path) -> None:
+    """Refuse an output that `atomic_path` could not write to, before the work for it is done.
 
-    Standard output is refused by any of its names, also where it goes to a file.
+    That is a directory, and what a rename would destroy: /dev/null for everybody, where root asks
+    for it. Standard output is refused by any of its names, also where it goes to a file.
+
+    Raises:
+        DataError: It is one of these.
     """
-    is_special = path.exists() and not (path.is_file() or path.is_dir())
+    if path.is_dir():
+        raise DataError(f"cannot write {path}: it is a directory", hint="name a file in it")
+    is_special = path.exists() and not path.is_file()
     folders = (path.parent.resolve(), Path(os.path.realpath(path)).parent)
     if is_special or any(one == Path("/dev") or Path("/proc") in one.parents for one in folders):
         raise DataError(

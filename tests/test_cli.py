@@ -263,10 +263,22 @@ def test_evaluate_prints_the_rates_and_writes_the_alignments(
 def test_evaluate_prints_the_rates_whatever_becomes_of_the_rows(
     tone_model: ToneModel, tmp_path: Path
 ) -> None:
-    done = run_asr("evaluate", tone_model.path, tone_model.dev, "--out", tmp_path)
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "rows.jsonl"
+    done = run_asr("evaluate", tone_model.path, tone_model.dev, "--out", out)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: cannot write {tmp_path}")
+    assert done.stderr.startswith(f"error: cannot write {out}")
     assert done.stdout.startswith("%WER ")
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "cut"])
+def test_a_directory_as_output_is_refused_before_the_work(
+    tone_model: ToneModel, tmp_path: Path, verb: str
+) -> None:
+    done = run_asr(verb, tone_model.path, tone_model.dev, "--out", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: cannot write {tmp_path}: it is a directory")
+    assert done.stdout == ""
 
 
 def test_evaluate_keeps_its_manifest(tone_model: ToneModel, tmp_path: Path) -> None:
