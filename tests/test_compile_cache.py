@@ -42,6 +42,18 @@ NESTED_CALL = """
 from asr.lm.calling import doubled, quadrupled
 print(quadrupled(3), len(doubled.signatures), doubled(3), len(doubled.signatures))
 """
+WAITING_CALL = """
+import io, sys
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+sys.stderr = Terminal()
+from asr.lm.calling import doubled, quadrupled
+print(doubled(1), quadrupled(3), int(doubled(0.5)))
+print(sys.stderr.getvalue().count("compiling at first use"))
+"""
 
 
 FULL_DISK = """
@@ -125,6 +137,12 @@ def test_a_full_disk_costs_time_alone(tmp_path: Path) -> None:
     assert call(tmp_path, FULL_DISK + CALL) == [4, 0]
     assert call(tmp_path) == [4, 0]
     assert call(tmp_path) == [4, 1]
+
+
+def test_who_waits_for_the_compiler_at_a_terminal_is_told_once(tmp_path: Path) -> None:
+    copy_with(NESTED_CALLER, tmp_path)
+    assert call(tmp_path, WAITING_CALL) == [2, 12, 1, 1]
+    assert call(tmp_path, WAITING_CALL) == [2, 12, 1, 0]  # from disk
 
 
 def test_packages_with_compiled_functions_are_known() -> None:

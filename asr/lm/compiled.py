@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
+from numba.core import event, types
 from numba.extending import intrinsic
 
 from asr.lm.code_cache import keep_code
@@ -38,6 +39,28 @@ def _digest() -> str:
 
 
 SOURCES = _digest()
+
+
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Tells people at a terminal what they wait for: once, and not where the code is on disk."""
+
+    def __init__(self) -> None:
+        self._is_said = False
+
+    def on_start(self, compiling: Any) -> None:
+        module = compiling.data["dispatcher"].py_func.__module__
+        ours = tuple(f"{__package__.partition('.')[0]}.{name}." for name in PACKAGES)
+        if self._is_said or not module.startswith(ours):
+            return
+        self._is_said = True
+        if sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write("compiling at first use, up to half a minute; later uses are fast\n")
+
+    def on_end(self, compiling: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Notice())
 
 
 def _compile(function: FunctionT, **options: Any) -> FunctionT:
