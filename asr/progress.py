@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -46,7 +49,6 @@ def progress_bar(label: str, total: int) -> Iterator[Bar]:
 
     Nothing is printed where standard error is not a terminal, or one that cannot erase a line.
     """
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -54,12 +56,46 @@ def progress_bar(label: str, total: int) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # Standard output is not redirected: what is written there must not end up on the console.
-    with Progress(
+    with _shown(columns) as progress:
+        yield Bar(progress, label, total)
+
+
+@contextmanager
+def bytes_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """As `progress_bar`, of bytes: gives the function that advances it by a number of them.
+
+    Args:
+        label: What is done.
+        total: All bytes; None where that is not known, as of a pipe.
+    """
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with _shown(columns) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda num_bytes: progress.advance(task, num_bytes)
+
+
+@contextmanager
+def working(label: str) -> Iterator[None]:
+    """Something that turns, and the time, while a thing is done whose length nobody knows."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with _shown(columns) as progress:
+        progress.add_task(label, total=None)
+        yield
+
+
+def _shown(columns: Sequence[ProgressColumn]) -> Progress:
+    """Vanishes when done; nothing where standard error is no terminal that can erase a line."""
+    console = Console(stderr=True)
+    return Progress(
         *columns,
         console=console,
         transient=True,
-        redirect_stdout=False,
+        redirect_stdout=False,  # what is written there must not end up on the console
         disable=not console.is_interactive,
-    ) as progress:
-        yield Bar(progress, label, total)
+    )

@@ -14,7 +14,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from asr.batching import Batch
-from asr.progress import progress_bar
+from asr.progress import bytes_bar, progress_bar, working
 from asr.training.interrupts import stop_requests
 from asr.training.meter import Meter, StepResult
 from asr.training.reporting import METRICS_FILE, Reporter
@@ -98,7 +98,38 @@ def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar("working", 3) as advance:
         for _ in range(3):
             advance()
+    with bytes_bar("working", None) as advance_by:
+        advance_by(3)
+    with working("working"):
+        pass
     assert capsys.readouterr() == ("", "")
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What standard error, as if it were a terminal, will have shown."""
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=120)
+    monkeypatch.setattr("asr.progress.Console", lambda stderr: console)
+    return shown
+
+
+@pytest.mark.parametrize("total", [2_000_000, None])
+def test_bytes_are_counted_whether_or_not_their_number_is_known(
+    monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    shown = at_a_terminal(monkeypatch)
+    with bytes_bar("counting", total) as advance:
+        advance(500_000)
+        advance(1_000_000)
+    assert "counting" in shown.getvalue()
+    assert ("1.5/2.0 MB" if total else "1.5/? MB") in shown.getvalue()
+
+
+def test_work_without_a_length_shows_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = at_a_terminal(monkeypatch)
+    with working("pruning"):
+        pass
+    assert "pruning" in shown.getvalue()
 
 
 def make_batch(num_samples: int) -> Batch:

@@ -7,12 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.cli.arguments import WritesLike, parse_numbers
 from asr.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from asr.lm.ngram import NgramModel
 
 lm_app = typer.Typer(
     help="Build, measure, mix, prune and adapt n-gram language models.",
@@ -72,7 +75,7 @@ def build(
     from asr.config import parse_options
     from asr.files import refuse_own_input
     from asr.lm.classes import read_classes
-    from asr.lm.files import check_model_name, write_model
+    from asr.lm.files import check_model_name
     from asr.lm.kneser_ney import BuildOptions, build_model
 
     check_model_name(output)
@@ -91,7 +94,7 @@ def build(
         amounts = " ".join(f"{amount:.4g}" for amount in discounts.amounts)
         note = " (fallback: too few counts to estimate)" if discounts.is_fallback else ""
         sys.stderr.write(f"{n}-grams: {count}, discounts {amounts}{note}\n")
-    write_model(built.model, output)
+    _write(built.model, output)
 
 
 @lm_app.command()
@@ -100,10 +103,12 @@ def perplexity(
     texts: Texts,
 ) -> None:
     """How well MODEL predicts TEXT; sentence ends count as words, if MODEL has </s>."""
-    from asr.lm.files import read_model
     from asr.lm.perplexity import measure_perplexity
+    from asr.progress import working
 
-    found = measure_perplexity(read_model(model), texts)
+    read = _read(model)
+    with working("measuring"):
+        found = measure_perplexity(read, texts)
     typer.echo(f"perplexity including unknown words: {found.including_unknown:.4f}")
     typer.echo(f"perplexity excluding unknown words: {found.excluding_unknown:.4f}")
     typer.echo(
@@ -134,9 +139,10 @@ def interpolate(
 ) -> None:
     """Mix models into one, with given weights or those that suit a text."""
     from asr.files import refuse_own_input
-    from asr.lm.files import check_model_name, read_model, write_model
+    from asr.lm.files import check_model_name
     from asr.lm.mixing import best_weights
     from asr.lm.mixing import interpolate_models as mix
+    from asr.progress import working
 
     check_model_name(output)
     refuse_own_input(output, tune or [])
@@ -147,9 +153,11 @@ def interpolate(
         )
     if (weights is None) == (not tune):
         raise ConfigError("give either --weights or --tune")
-    read = [read_model(path) for path in models]
-    chosen = best_weights(read, tune) if tune else parse_numbers("--weights", weights or "", float)
-    write_model(mix(read, chosen), output)
+    read = [_read(path) for path in models]
+    with working("finding weights"):
+        given = parse_numbers("--weights", weights or "", float)
+        chosen = best_weights(read, tune) if tune else given
+    _write(mix(read, chosen), output)
     shown = " ".join(f"{weight:.4f}" for weight in chosen)
     sys.stderr.write(f"weights: {shown}\n")
 
@@ -164,15 +172,15 @@ def prune(
     ] = 1e-8,
 ) -> None:
     """Drop the n-grams whose loss changes MODEL least (relative entropy)."""
-    from asr.lm.files import check_model_name, read_model, write_model
+    from asr.lm.files import check_model_name
     from asr.lm.pruning import prune as drop
 
     check_model_name(output)
-    whole = read_model(model)
+    whole = _read(model)
     pruned = drop(whole, threshold)
     for n, (before, after) in enumerate(zip(whole.num_ngrams, pruned.num_ngrams, strict=True), 1):
         sys.stderr.write(f"{n}-grams: {before} -> {after}\n")
-    write_model(pruned, output)
+    _write(pruned, output)
 
 
 @lm_app.command()
@@ -187,12 +195,28 @@ def adapt(
 ) -> None:
     """Mix a model of the sentences in TEXT into BASE; new words join the vocabulary."""
     from asr.files import refuse_own_input
-    from asr.lm.files import check_model_name, read_model, write_model
+    from asr.lm.files import check_model_name
     from asr.lm.mixing import adapt as mix_in
 
     check_model_name(output)
     refuse_own_input(output, texts)
-    write_model(mix_in(read_model(base), texts, weight), output)
+    _write(mix_in(_read(base), texts, weight), output)
+
+
+def _read(path: Path) -> NgramModel:
+    from asr.lm.files import read_model
+    from asr.progress import working
+
+    with working(f"reading {path.name}"):
+        return read_model(path)
+
+
+def _write(model: NgramModel, path: Path) -> None:
+    from asr.lm.files import write_model
+    from asr.progress import working
+
+    with working(f"writing {path.name}"):
+        write_model(model, path)
 
 
 def _as_written(model: str | None) -> Callable[[str], str]:
@@ -216,13 +240,15 @@ def _written_like(model: str | None, texts: Sequence[Path]) -> Iterator[Sequence
         yield texts
         return
     from asr.cli.model_text import text_of_model
+    from asr.progress import working
     from asr.word_files import normalize_text_file
 
     config = text_of_model(model)
     with tempfile.TemporaryDirectory(prefix="asr-") as directory:
         copies = [Path(directory) / f"{index}.txt" for index in range(len(texts))]
         for path, copy in zip(texts, copies, strict=True):
-            normalize_text_file(path, copy, config)
+            with working(f"normalising {path.name}"):
+                normalize_text_file(path, copy, config)
         try:
             yield copies
         except DataError as error:

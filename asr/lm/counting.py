@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import codecs
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from asr.errors import NOT_UTF8_HINT, DataError
 from asr.lm.compiled import compiled
 from asr.lm.opening import opened
 from asr.lm.tables import Array
+from asr.progress import bytes_bar, working
 
 UNK_ID, BOS_ID, EOS_ID = 0, 1, 2
 MARKS = (b"<unk>", b"<s>", b"</s>")
@@ -109,20 +110,36 @@ def count_ngrams(
     vocabulary = Vocabulary(limit, labels)
     with tempfile.TemporaryDirectory(prefix="asr-lm-") as directory:
         runs = _Runs(Path(directory), order)
-        for tokens in _token_runs(paths, vocabulary, run_words):
-            runs.add(tokens, len(vocabulary.names))
-        rows, counts = runs.merged(len(vocabulary.names))
+        with bytes_bar("counting n-grams", _num_bytes(paths)) as advance:
+            for tokens in _token_runs(paths, vocabulary, run_words, advance):
+                runs.add(tokens, len(vocabulary.names))
+        with working("merging"):
+            rows, counts = runs.merged(len(vocabulary.names))
         if not counts.size:
             raise DataError(f"no text in {', '.join(map(str, paths))}")
         yield NgramCounts(rows, counts, vocabulary.names)
 
 
-def _token_runs(paths: Sequence[Path], vocabulary: Vocabulary, run_words: int) -> Iterator[Array]:
+def _num_bytes(paths: Sequence[Path]) -> int | None:
+    """Of all files together; None where one is no file, which has no size."""
+    try:
+        all_files = all(path.is_file() for path in paths)
+        return sum(path.stat().st_size for path in paths) if all_files else None
+    except OSError:  # whoever reads them says so
+        return None
+
+
+def _token_runs(
+    paths: Sequence[Path],
+    vocabulary: Vocabulary,
+    run_words: int,
+    advance: Callable[[int], None],
+) -> Iterator[Array]:
     """Word ids in pieces of whole lines, of about `run_words`; every sentence ends in `</s>`."""
     pieces: list[Array] = []
     num_words = 0
     for path in paths:
-        for block, first_line in text_blocks(path):
+        for block, first_line in text_blocks(path, advance):
             piece = _ids_of_block(path, block, first_line, vocabulary)
             if pieces and num_words + piece.size > run_words:
                 yield np.concatenate(pieces)
@@ -133,18 +150,26 @@ def _token_runs(paths: Sequence[Path], vocabulary: Vocabulary, run_words: int) -
         yield np.concatenate(pieces)
 
 
-def text_blocks(path: Path) -> Iterator[tuple[bytes, int]]:
+def text_blocks(
+    path: Path, advance: Callable[[int], None] = lambda num_bytes: None
+) -> Iterator[tuple[bytes, int]]:
     """A text in blocks of whole lines, each with the number of its first line.
 
     A byte-order mark at the beginning, which some editors write, is left out.
 
+    Args:
+        path: Plain or gzip.
+        advance: Told how many bytes of the file were read, for those who wait.
+
     Raises:
         DataError: The file cannot be read or unpacked, or a line is longer than 64 MiB.
     """
-    rest, line_number = b"", 1
+    rest, line_number, num_bytes = b"", 1, 0
     with opened(path) as source:
         stream = source.unpacked()
         while block := stream.read(BLOCK_BYTES):
+            advance(source.num_bytes - num_bytes)
+            num_bytes = source.num_bytes
             if not rest and line_number == 1:
                 block = block.removeprefix(codecs.BOM_UTF8)
             whole, newline, rest_of_block = block.rpartition(b"\n")

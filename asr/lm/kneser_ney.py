@@ -30,6 +30,7 @@ from asr.lm.counting import BOS_ID, RUN_WORDS, count_ngrams
 from asr.lm.ngram import NgramModel
 from asr.lm.suffix_trie import SuffixTrie, fill_contexts, forward_model, suffix_trie
 from asr.lm.tables import Array
+from asr.progress import working
 
 # What KenLM's --discount_fallback takes where the counts of counts give none.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
@@ -112,14 +113,15 @@ def build_model(
     if vocabulary is not None:
         classes = classes_within(classes, frozenset(vocabulary))
     trie, words = _counted(paths, options, vocabulary, classes)
-    fill_contexts(trie)
-    levels = list(pairwise(trie.starts))
-    discounts = [discounts_of(trie.counts[begin:end]) for begin, end in levels]
-    probs, gammas = _estimate(trie, discounts)
-    # What is no longer needed makes room: these are a third of the memory.
-    trie = trie._replace(first=trie.first[:0].copy(), counts=trie.counts[:0].copy())
-    model = forward_model(trie, probs, gammas, words)
-    return BuiltModel(written_out(model, classes) if classes else model, tuple(discounts))
+    with working("estimating"):
+        fill_contexts(trie)
+        levels = list(pairwise(trie.starts))
+        discounts = [discounts_of(trie.counts[begin:end]) for begin, end in levels]
+        probs, gammas = _estimate(trie, discounts)
+        # What is no longer needed makes room: these are a third of the memory.
+        trie = trie._replace(first=trie.first[:0].copy(), counts=trie.counts[:0].copy())
+        model = forward_model(trie, probs, gammas, words)
+        return BuiltModel(written_out(model, classes) if classes else model, tuple(discounts))
 
 
 def _counted(
@@ -134,7 +136,8 @@ def _counted(
         paths, options.order, limit, labels=labels, run_words=options.run_words
     ) as counts:
         thresholds = np.array([options.threshold(n) for n in range(1, options.order + 1)])
-        return suffix_trie(counts, thresholds), counts.words
+        with working("collecting n-grams"):
+            return suffix_trie(counts, thresholds), counts.words
 
 
 def discounts_of(adjusted: Array) -> Discounts:

@@ -25,11 +25,13 @@ from asr.lm.perplexity import text_ids, text_letters
 from asr.lm.renormalising import order_rows, with_backoffs
 from asr.lm.tables import Array, NgramTables, advance
 from asr.lm.trie import OrderTable, merged_rows
+from asr.progress import working
 
 EM_TOLERANCE = 1e-7
 MAX_EM_ROUNDS = 1000
 
 
+@working("mixing")
 def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     """Mix models into one that is queried like any other.
 

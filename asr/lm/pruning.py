@@ -27,8 +27,10 @@ from asr.lm.tables import (
     word_of,
 )
 from asr.lm.trie import OrderTable
+from asr.progress import working
 
 
+@working("pruning")
 def prune(model: NgramModel, threshold: float) -> NgramModel:
     """Drop n-grams above unigrams that change the model's perplexity by less than a threshold.
 
