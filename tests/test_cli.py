@@ -320,6 +320,38 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
     assert "none.jsonl" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("buffering", [[], ["-u"]])
+@pytest.mark.parametrize("verb", ["models", "transcribe"])
+def test_a_full_disk_under_standard_output_is_an_error(
+    tone_model: ToneModel, verb: str, buffering: list[str]
+) -> None:
+    audio = read_manifest(tone_model.dev)[0].audio_path
+    arguments = {"models": ["en"], "transcribe": [str(audio), "-m", str(tone_model.path)]}[verb]
+    command = [sys.executable, *buffering, "-m", "asr", verb, *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write to standard output: No space left on device\n"
+
+
+def test_a_closed_pipe_ends_a_command_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "asr", "models", "en"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_exits_with_130_and_leaves_a_run_to_resume(
     tone_model: ToneModel, tmp_path: Path

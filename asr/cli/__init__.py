@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 
 import typer
@@ -18,6 +17,7 @@ from asr.cli.plot import plot
 from asr.cli.prepare import prepare
 from asr.cli.pronounce import pronounce
 from asr.cli.score import score
+from asr.cli.standard_output import checked_output
 from asr.cli.train import train
 from asr.cli.transcribe import transcribe
 from asr.cli.tune import tune
@@ -61,13 +61,12 @@ def main() -> None:
 def run_command(command: typer.Typer) -> None:
     """Run a command line; bad data or settings end with `error: …`, `hint: …` and exit 1.
 
-    Typer itself turns Ctrl-C into exit status 130 and a closed output pipe into 1. Names of files
-    are printed as the bytes that they are, which need not be valid text.
+    So does standard output that cannot be written to. Typer itself turns Ctrl-C into exit status
+    130 and a closed output pipe into 1.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        command()
+        with checked_output():
+            command()
     except AsrError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint is not None:
