@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from asr.batching import Batch
+from asr.errors import DataError, TrainingError
 from asr.progress import bytes_bar, progress_bar, working
+from asr.training import reporting
 from asr.training.interrupts import stop_requests
 from asr.training.meter import Meter, StepResult
 from asr.training.reporting import METRICS_FILE, Reporter
@@ -92,6 +96,32 @@ def test_a_person_sees_a_bar(tmp_path: Path) -> None:
     shown = console.file.getvalue()
     assert "epoch 2/3" in shown
     assert "loss 1.234  data wait 2 %" in shown
+
+
+class FullDisk:
+    """What TensorBoard does once its thread could not write."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def add_scalar(self, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        self.add_scalar()
+
+
+def test_a_full_disk_ends_a_run_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "SummaryWriter", FullDisk)
+    reason = re.escape(f"cannot write to {tmp_path}: No space left on device")
+    with pytest.raises(TrainingError, match=reason), Reporter(tmp_path, 0, quiet()) as reporter:
+        reporter.metrics(10, {"train_loss": 2.5})
+    with pytest.raises(TrainingError, match=reason), Reporter(tmp_path, 0, quiet()):
+        pass
+    with pytest.raises(DataError, match="the checkpoint"), Reporter(tmp_path, 0, quiet()):
+        raise DataError("cannot write the checkpoint")
 
 
 def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

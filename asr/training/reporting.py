@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -21,6 +22,7 @@ from rich.progress import (
 )
 from torch.utils.tensorboard import SummaryWriter
 
+from asr.errors import TrainingError
 from asr.files import write_text_atomic
 
 METRICS_FILE = "metrics.jsonl"
@@ -40,10 +42,11 @@ class Reporter:
         self._console = console or Console(stderr=True)
         self._path = run_dir / METRICS_FILE
         _drop_lines_after(self._path, start_step)
-        self._metrics: IO[str] = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(
-            str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
-        )
+        with self._writing():
+            self._metrics: IO[str] = self._path.open("a", encoding="utf-8")
+            self._board = SummaryWriter(
+                str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+            )
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -68,8 +71,25 @@ class Reporter:
         traceback: TracebackType | None,
     ) -> None:
         self._progress.stop()
-        self._metrics.close()
-        self._board.close()
+        try:
+            with self._writing():
+                try:
+                    self._metrics.close()
+                finally:
+                    self._board.close()
+        except TrainingError:
+            if error is None:  # else that one says why the run ends
+                raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """For writes to the run's directory, also those of TensorBoard's thread."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write to {self._path.parent}: {error.strerror or error}"
+            ) from error
 
     def say(self, text: str) -> None:
         """One log line above the bar."""
@@ -89,12 +109,17 @@ class Reporter:
             self._progress.update(self._task, advance=1, status=status)
 
     def metrics(self, step: int, values: Mapping[str, float | int]) -> None:
-        """Append one line to `metrics.jsonl` and the same values to TensorBoard."""
-        self._metrics.write(json.dumps({"step": step, **values}) + "\n")
-        self._metrics.flush()
-        for name, value in values.items():
-            if name not in ("epoch", "time_s"):
-                self._board.add_scalar(name, value, step)
+        """Append one line to `metrics.jsonl` and the same values to TensorBoard.
+
+        Raises:
+            TrainingError: They cannot be written.
+        """
+        with self._writing():
+            self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+            self._metrics.flush()
+            for name, value in values.items():
+                if name not in ("epoch", "time_s"):
+                    self._board.add_scalar(name, value, step)
 
     def samples(
         self, step: int, texts: Mapping[str, tuple[str, str]], features: np.ndarray
@@ -105,13 +130,17 @@ class Reporter:
             step: The step they were made at.
             texts: (reference, hypothesis) by utterance id.
             features: (num_frames, num_mels) of one utterance.
+
+        Raises:
+            TrainingError: They cannot be written.
         """
         rows = [f"| {name} | {ref} | {hyp} |" for name, (ref, hyp) in texts.items()]
         table = "\n".join(["| id | reference | hypothesis |", "|---|---|---|", *rows])
-        self._board.add_text("hypotheses", table, step)
         low, high = float(features.min()), float(features.max())
         image = (features.T[::-1] - low) / max(high - low, 1e-6)
-        self._board.add_image("features", image[None].astype(np.float32), step)
+        with self._writing():
+            self._board.add_text("hypotheses", table, step)
+            self._board.add_image("features", image[None].astype(np.float32), step)
 
 
 def _drop_lines_after(path: Path, step: int) -> None:
