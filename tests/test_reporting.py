@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +125,29 @@ def test_a_full_disk_ends_a_run_with_its_reason(
         pass
     with pytest.raises(DataError, match="the checkpoint"), Reporter(tmp_path, 0, quiet()):
         raise DataError("cannot write the checkpoint")
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from asr.errors import TrainingError
+from asr.training.reporting import Reporter
+try:
+    with Reporter(Path(sys.argv[1]), 0) as reporter:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        for step in range(2):
+            reporter.metrics(step, {str(value): 1.0 for value in range(100)})
+except TrainingError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
+def test_a_failing_thread_of_tensorboard_shows_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: cannot write to {tmp_path}: File too large\n"
 
 
 def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,8 +60,10 @@ class Reporter:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._thread_hook = threading.excepthook
 
     def __enter__(self) -> Reporter:
+        self._thread_hook, threading.excepthook = threading.excepthook, self._thread_failed
         self._progress.start()
         return self
 
@@ -80,6 +83,17 @@ class Reporter:
         except TrainingError:
             if error is None:  # else that one says why the run ends
                 raise
+        finally:
+            for thread in threading.enumerate():
+                if _failure_kept(thread) is not None:  # it is about to end, by way of the hook
+                    thread.join(timeout=5)
+            threading.excepthook = self._thread_hook
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """No traceback of TensorBoard's thread: the next write or close raises what it keeps."""
+        kept = _failure_kept(failure.thread)
+        if kept is None or kept is not failure.exc_value:
+            self._thread_hook(failure)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -141,6 +155,12 @@ class Reporter:
         with self._writing():
             self._board.add_text("hypotheses", table, step)
             self._board.add_image("features", image[None].astype(np.float32), step)
+
+
+def _failure_kept(thread: threading.Thread | None) -> OSError | None:
+    """What a thread of TensorBoard's failed with; None for others and for those that go on."""
+    kept = getattr(thread, "exception", None)
+    return kept if isinstance(kept, OSError) else None
 
 
 def _drop_lines_after(path: Path, step: int) -> None:
