@@ -6,6 +6,7 @@ Every reader gives `{utterance_id: text}` in file order, with the text as it sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from asr.errors import DataError
 from asr.jsonl import parse_object
 
 Format = Literal["text", "kaldi", "jsonl", "trn"]
+Side = Literal["reference", "hypothesis"]
 _SUFFIXES: Mapping[str, Format] = {".jsonl": "jsonl", ".trn": "trn"}
 _SHOWN_PROBLEMS = 5
 
@@ -34,14 +36,15 @@ def format_of(path: Path) -> Format:
     return _SUFFIXES[path.suffix]
 
 
-def read_transcripts(path: Path, file_format: Format) -> dict[str, str]:
+def read_transcripts(path: Path, file_format: Format, side: Side | None = None) -> dict[str, str]:
     """Read all transcripts of a file.
 
     * `text`: one utterance a line, an empty line being an empty utterance; ids are line numbers
       counted from 1.
     * `kaldi`: `id words …`; an id alone is an empty utterance.
     * `jsonl`: objects with string fields `id` and `text`, such as this project's manifests;
-      other fields are ignored.
+      other fields are ignored. With a side, lines may have its field instead of `text`, as the
+      rows of `WerReport.write_utterances` do.
     * `trn`: `words … (id)`. Alternations (`{ a / b }`) are refused, not scored as words.
 
     Blank lines are skipped in all formats but `text`.
@@ -49,6 +52,7 @@ def read_transcripts(path: Path, file_format: Format) -> dict[str, str]:
     Args:
         path: UTF-8 file, with or without byte-order mark.
         file_format: One of the four.
+        side: Which text is wanted of rows that hold both.
 
     Raises:
         DataError: The file cannot be read, an id comes twice, or lines do not fit the format; the
@@ -57,6 +61,8 @@ def read_transcripts(path: Path, file_format: Format) -> dict[str, str]:
     lines = _read_lines(path)
     if file_format == "text":
         return {str(number): line for number, line in enumerate(lines, start=1)}
+    if file_format == "jsonl":
+        return _read_identified(path, lines, partial(_parse_json, side=side))
     return _read_identified(path, lines, _PARSERS[file_format])
 
 
@@ -121,18 +127,18 @@ def _parse_trn(line: str) -> tuple[str, str]:
     return utterance_id, text.strip()
 
 
-def _parse_json(line: str) -> tuple[str, str]:
+def _parse_json(line: str, side: Side | None) -> tuple[str, str]:
     row = parse_object(line)
-    for name in ("id", "text"):
+    field = side if side in row and "text" not in row else "text"
+    for name in ("id", field):
         if name not in row:
             raise ValueError(f"`{name}` is missing")
         if not isinstance(row[name], str):
             raise ValueError(f"`{name}` must be a string, got {row[name]!r}")
-    return row["id"], row["text"]
+    return row["id"], row[field]
 
 
 _PARSERS: Mapping[Format, Callable[[str], tuple[str, str]]] = {
     "kaldi": _parse_kaldi,
-    "jsonl": _parse_json,
     "trn": _parse_trn,
 }

@@ -55,6 +55,15 @@ def test_prints_kaldi_lines_then_what_was_counted(sides: tuple[Path, Path]) -> N
     ]
 
 
+def test_rows_of_utterances_are_either_side(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    """`asr evaluate --out` writes such rows as well."""
+    rows, raw = tmp_path / "rows.jsonl", tmp_path / "raw.jsonl"
+    shown = output_of(*sides, "--format", "kaldi", "--per-utterance", rows)
+    assert output_of(rows, rows) == shown
+    raw.write_text('{"id": "u1", "text": "one two"}\n{"id": "u2", "text": "three"}\n')
+    assert output_of(raw, rows) == shown
+
+
 def test_every_format_gives_the_same_counts(tmp_path: Path) -> None:
     contents = {
         "text": ("one two\nthree\n", "tone\nthree\n"),

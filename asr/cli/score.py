@@ -21,8 +21,9 @@ def score(
         FormatName,
         typer.Option(
             "--format",
-            help="text (line by line), kaldi (`id words`), jsonl (`id`, `text`; manifests), "
-            "trn (`words (id)`); auto goes by the suffixes .jsonl and .trn.",
+            help="text (line by line), kaldi (`id words`), jsonl (`id`, `text`; manifests, "
+            "and what `asr evaluate --out` writes), trn (`words (id)`); auto goes by the suffixes "
+            ".jsonl and .trn.",
         ),
     ] = "auto",
     hypothesis_format: Annotated[
@@ -91,7 +92,10 @@ def _read_pair(
         _resolve(reference, file_format),
         _resolve(hypothesis, hypothesis_format or file_format),
     )
-    sides = (read_transcripts(reference, formats[0]), read_transcripts(hypothesis, formats[1]))
+    sides = (
+        read_transcripts(reference, formats[0], "reference"),
+        read_transcripts(hypothesis, formats[1], "hypothesis"),
+    )
     if "text" in formats:
         _check_lines(formats, (len(sides[0]), len(sides[1])))
     return sides
