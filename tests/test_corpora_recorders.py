@@ -16,6 +16,7 @@ from asr.corpora.recorders import (
     draw_recorder,
     high_shelf,
 )
+from asr.errors import ConfigError
 
 RATE_HZ = 8000
 ALL = RecorderOptions(shelf_share=0.7, gate_share=0.35, cut_share=0.8)
@@ -199,5 +200,5 @@ def test_a_cut_is_drawn_within_its_bounds() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_share_is_from_nothing_to_all(share: float) -> None:
-    with pytest.raises(ValueError, match="cut_share"):
+    with pytest.raises(ConfigError, match="cut_share"):
         RecorderOptions(cut_share=share)

@@ -135,9 +135,9 @@ def test_equals_scoring_every_sequence_of_phones(
 
 
 def emissions_of(text: str) -> np.ndarray:
-    """Nearly certain log-probabilities of phones, `|` between words, a blank after each."""
+    """Log-probabilities of phones that no bonus changes, `|` between words, a blank after each."""
     tokens = [PHONES.vocab.index(" " if name == "|" else name) for name in text.split()]
-    probs = np.full((2 * len(tokens), len(PHONES.vocab)), 1e-4)
+    probs = np.full((2 * len(tokens), len(PHONES.vocab)), 1e-30)
     probs[np.arange(0, len(probs), 2), tokens] = 1.0
     probs[np.arange(1, len(probs), 2), 0] = 1.0
     log_probs: np.ndarray = np.log(probs / probs.sum(axis=1, keepdims=True)).astype(np.float32)
