@@ -236,7 +236,7 @@ def test_weights_that_are_none(weights: list[float]) -> None:
 def test_share_of_a_text_is_between_none_and_all(tmp_path: Path, weight: float) -> None:
     (tmp_path / "text").write_text("a b\n")
     model = with_backoffs(*tables_of_probs({("a",): 0.5, ("b",): 0.5}))
-    with pytest.raises(DataError, match="2 models with weights"):
+    with pytest.raises(DataError, match="the weight of the sentences is"):
         adapt(model, [tmp_path / "text"], weight)
 
 
