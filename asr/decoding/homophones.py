@@ -16,7 +16,7 @@ from asr.tokens import Tokenizer, WordSpan
 OFF = -1
 """Instead of a state of the sentences: none begins so."""
 
-PER_STATE, MAX_WORDINGS = 16, 1024
+PER_STATE, MAX_WORDINGS = 64, 1024
 """Ways to write what was heard that are kept from word to word: after each state, and in all."""
 
 
