@@ -239,11 +239,12 @@ def test_of_words_that_sound_alike_hotwords_are_written(
     decoder = BeamDecoder(PHONES, FRAME_S, narrow, Knowledge(model, hotwords=hotwords))
     heard = data.draw(st.sampled_from(sorted(sounds_of(said))))
     named = {word for phrase in phrases for word in phrase}
+    favoured = {word for text, bonus in hotwords.items() if bonus > 0 for word in text.split()}
 
     def choice_of(sound: str) -> list[str]:
         alike = [word for word, ways in SOUNDS.items() if tuple(sound.split()) in ways]
         known = [word for word in alike if lm.id_of(word) >= 0] if has_lm else alike[:1]
-        return sorted({*known, *named.intersection(alike)})
+        return sorted({*known, *favoured.intersection(alike)})
 
     # Where no hotword has a rival, each word is chosen after those before it, as the search does.
     assume(any(len(choice_of(sound)) > 1 for word in named for sound in sounds_of([word])))
@@ -257,6 +258,11 @@ def test_of_words_that_sound_alike_hotwords_are_written(
 def test_a_hotword_that_the_language_model_lacks_is_written(lm: NgramModel) -> None:
     knowledge = Knowledge(lm, hotwords={"too": 6.0})
     assert words_of(BeamDecoder(PHONES, FRAME_S, WEIGHTED, knowledge), "t i | t u") == "tea too"
+
+
+def test_a_word_that_is_disfavoured_does_not_join_its_rivals(lm: NgramModel) -> None:
+    knowledge = Knowledge(lm, hotwords={"too": -1.0})
+    assert words_of(BeamDecoder(PHONES, FRAME_S, WEIGHTED, knowledge), "t i | t u") == "tea two"
 
 
 def test_partial_results_are_beginnings_of_the_grammar(lm: NgramModel) -> None:

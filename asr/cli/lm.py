@@ -154,9 +154,11 @@ def interpolate(
     if (weights is None) == (not tune):
         raise ConfigError("give either --weights or --tune")
     read = [_read(path) for path in models]
-    with working("finding weights"):
-        given = parse_numbers("--weights", weights or "", float)
-        chosen = best_weights(read, tune) if tune else given
+    if tune:
+        with working("finding weights"):
+            chosen = best_weights(read, tune)
+    else:
+        chosen = parse_numbers("--weights", weights or "", float)
     _write(mix(read, chosen), output)
     shown = " ".join(f"{weight:.4f}" for weight in chosen)
     sys.stderr.write(f"weights: {shown}\n")

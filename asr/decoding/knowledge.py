@@ -269,22 +269,24 @@ def _wishes(
 ) -> Wishes | None:
     """What hotwords and grammar say of words that sound alike; None for nothing.
 
-    A word that they name stands beside those that the search knows by the same sound, though the
+    A word that they favour stands beside those that the search knows by the same sound, though the
     language model lacks it.
     """
     if tokenizer.words is None:  # nothing sounds alike
         return None
     phrases = {tuple(phrase.split()): bonus for phrase, bonus in knowledge.hotwords.items()}
     named = {word for phrase in phrases for word in phrase}
+    favoured = {word for phrase, bonus in phrases.items() if bonus > 0 for word in phrase}
     if knowledge.grammar is not None:
         named |= knowledge.grammar.words()
+        favoured |= knowledge.grammar.words()
     rivals: dict[str, Sequence[Entry]] = {}
     for word in sorted(named):
         for spelling in tokenizer.spellings(word):
             known = rivals.get(spelling, entries.get(spelling, ()))
-            is_new = all(entry.text != word for entry in known)
-            one = Entry(word, words.get(word, NOT_IN_LM))
-            rivals[spelling] = (*known, one) if is_new else known
+            if word in favoured and all(entry.text != word for entry in known):
+                known = (*known, Entry(word, words.get(word, NOT_IN_LM)))
+            rivals[spelling] = known
     rivals = {spelling: known for spelling, known in rivals.items() if len(known) > 1}
     if not rivals:
         return None
