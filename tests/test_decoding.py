@@ -183,7 +183,7 @@ class TestEveryDecoder:
             (lambda x: x[None], r"must be \(num_frames, vocab_size\), got shape \(1, 20, 8\)"),
             (lambda x: x.astype(np.int64), "must be a float32 or float64 array, got int64"),
             (lambda x: x.tolist(), "must be a float32 or float64 array, got list"),
-            (torch.from_numpy, r"got Tensor; pass log_probs\.cpu\(\)\.numpy\(\)"),
+            (torch.from_numpy, r"got Tensor; pass log_probs\.detach\(\)\.cpu\(\)\.numpy\(\)"),
         ],
     )
     def test_what_is_not_log_probabilities_is_refused(
