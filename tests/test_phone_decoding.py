@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,8 +168,16 @@ def test_hotwords_count_in_each_pronunciation() -> None:
         BeamDecoder(PHONES, FRAME_S, WEIGHTED, Knowledge(hotwords={"kiwi": 3.0}))
 
 
-def price(texts: Sequence[str], lm: NgramModel | None, hotwords: Mapping[str, float]) -> float:
-    """What tells ways to write the same sound apart: language model and hotwords."""
+def price(
+    texts: Sequence[str],
+    lm: NgramModel | None,
+    hotwords: Mapping[str, float],
+    choices: Sequence[Sequence[str]],
+) -> float:
+    """What tells ways to write the same sound apart: language model and hotwords.
+
+    A word that the model lacks stands for the likeliest of the `choices` there that it knows.
+    """
     total = sum(
         weight
         for phrase, weight in hotwords.items()
@@ -178,8 +186,13 @@ def price(texts: Sequence[str], lm: NgramModel | None, hotwords: Mapping[str, fl
     )
     if lm is not None:
         state = lm.start()
-        for text in texts:
-            log_prob, state = lm.score(state, lm.id_of(text))
+        for text, choice in zip(texts, choices, strict=True):
+            word = lm.id_of(text)
+            if word < 0:
+                known = [index for index in map(lm.id_of, choice) if index >= 0]
+                ranked = [(-lm.score(state, index)[0], place) for place, index in enumerate(known)]
+                word = known[min(ranked)[1]] if known else -1
+            log_prob, state = lm.score(state, word)
             total += WEIGHTED.lm_weight * log_prob
         total += WEIGHTED.lm_weight * lm.finish(state)
     return total
@@ -189,6 +202,18 @@ def sounds_of(texts: Sequence[str]) -> set[str]:
     """Every way to say a sentence, as `emissions_of` reads it."""
     ways = itertools.product(*(SOUNDS[text] for text in texts))
     return {" | ".join(" ".join(phones) for phones in way) for way in ways}
+
+
+def choices_of(heard: str, favoured: Container[str], lm: NgramModel | None) -> list[list[str]]:
+    """For each word that was heard, those that may be written."""
+    choices = []
+    for sound in heard.split(" | "):
+        alike = [word for word, ways in SOUNDS.items() if tuple(sound.split()) in ways]
+        known = alike[:1] if lm is None else [word for word in alike if lm.id_of(word) >= 0]
+        choices.append(
+            [*known, *(word for word in alike if word in favoured and word not in known)]
+        )
+    return choices
 
 
 sentences_of_words = st.lists(
@@ -212,8 +237,10 @@ def test_what_a_grammar_forbids_is_never_written(
     got = tuple(words_of(decoder, heard).split())
     alike = [texts for texts in sentences if heard in sounds_of(texts)]
     assert got in alike
-    best = max(price(texts, model, {}) for texts in alike)
-    assert price(got, model, {}) == pytest.approx(best, abs=1e-5)
+    spoken = {word for sentence in sentences for word in sentence}
+    choices = choices_of(heard, spoken, model)
+    best = max(price(texts, model, {}, choices) for texts in alike)
+    assert price(got, model, {}, choices) == pytest.approx(best, abs=1e-5)
 
 
 @settings(max_examples=60)
@@ -241,18 +268,23 @@ def test_of_words_that_sound_alike_hotwords_are_written(
     named = {word for phrase in phrases for word in phrase}
     favoured = {word for text, bonus in hotwords.items() if bonus > 0 for word in text.split()}
 
-    def choice_of(sound: str) -> list[str]:
-        alike = [word for word, ways in SOUNDS.items() if tuple(sound.split()) in ways]
-        known = [word for word in alike if lm.id_of(word) >= 0] if has_lm else alike[:1]
-        return sorted({*known, *favoured.intersection(alike)})
-
     # Where no hotword has a rival, each word is chosen after those before it, as the search does.
-    assume(any(len(choice_of(sound)) > 1 for word in named for sound in sounds_of([word])))
-    choices = [choice_of(sound) for sound in heard.split(" | ")]
+    sounds = {sound for word in named for sound in sounds_of([word])}
+    assume(any(len(choices_of(sound, favoured, model)[0]) > 1 for sound in sounds))
+    choices = choices_of(heard, favoured, model)
     got = words_of(decoder, heard).split()
     assert all(word in choice for word, choice in zip(got, choices, strict=True))
-    best = max(price(texts, model, hotwords) for texts in itertools.product(*choices))
-    assert price(got, model, hotwords) == pytest.approx(best, abs=1e-5)
+    best = max(price(texts, model, hotwords, choices) for texts in itertools.product(*choices))
+    assert price(got, model, hotwords, choices) == pytest.approx(best, abs=1e-5)
+
+
+def test_a_phrase_that_is_not_said_changes_nothing(tmp_path: Path) -> None:
+    """Its words stand beside others, though the language model has no price for what it lacks."""
+    lm = model_of(tmp_path, ARPA.replace("-1.6\t<unk>\t0\n", "").replace("1=8", "1=7"))
+    assert lm.unk_id < 0
+    decoder = BeamDecoder(PHONES, FRAME_S, WEIGHTED, Knowledge(lm, hotwords={"too read": 6.0}))
+    assert words_of(decoder, "u | t i | t u | t u") == "red tea two to"
+    assert words_of(decoder, "t u | u") == "too read"
 
 
 def test_a_hotword_that_the_language_model_lacks_is_written(lm: NgramModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,16 +40,29 @@ class _Wording(NamedTuple):
     """A way to write the words so far.
 
     Fields:
-        texts: The words.
+        text: The last word.
+        before: The wording of the words before it; None where nothing is written.
+        recent: The last words, as many as the longest phrase has.
         lm_state: Of the language model after them; 0 without one.
         state: Of the sentences after them, or OFF.
         score: What tells it from others, natural log: language model and hotwords.
     """
 
-    texts: tuple[str, ...]
+    text: str
+    before: _Wording | None
+    recent: tuple[str, ...]
     lm_state: int
     state: int
     score: float
+
+    def texts(self) -> list[str]:
+        """All its words."""
+        texts: list[str] = []
+        wording = self
+        while wording.before is not None:
+            texts.append(wording.text)
+            wording = wording.before
+        return texts[::-1]
 
 
 @dataclass(frozen=True)
@@ -113,34 +126,51 @@ class Writer:
 
     def _wished_texts(self, spellings: Sequence[str], wishes: Wishes) -> Sequence[str]:
         start_state = 0 if self.lm is None else self.lm.start_state
-        wordings = [_Wording((), start_state, 0, 0.0)]
+        wordings = [_Wording("", None, (), start_state, 0, 0.0)]
         for spelling in spellings:
             entries = wishes.entries.get(spelling) or self.entries.get(spelling)
             if entries is None:
                 entries = (Entry(self.tokenizer.readings(spelling)[0], NOT_A_WORD),)
-            grown = [
-                self._longer(wording, entry, wishes) for wording in wordings for entry in entries
-            ]
+            grown = [one for wording in wordings for one in self._longer(wording, entries, wishes)]
             wordings = _best_of(grown, wishes)
         if wishes.sentences is not None:
             is_final = wishes.sentences.is_final
             whole = [one for one in wordings if one.state != OFF and is_final[one.state]]
             wordings = whole or wordings
-        return max(wordings, key=self._total).texts
+        return max(wordings, key=self._total).texts()
 
-    def _longer(self, wording: _Wording, entry: Entry, wishes: Wishes) -> _Wording:
-        """A wording with a word more."""
-        texts, lm_state, state, score = (*wording.texts, entry.text), 0, wording.state, 0.0
-        if self.lm is not None:
-            log_prob, lm_state = self.lm.score(wording.lm_state, max(entry.word, -1))
-            if entry.word >= 0 or self.lm.unk_id >= 0:
-                score += self.lm_weight * log_prob
-        # What sounds like no word, as the beginning of one does, is passed over.
-        if wishes.sentences is not None and state != OFF and entry.word != NOT_A_WORD:
-            state = wishes.sentences.arcs[state].get(entry.text, OFF)
-        for length in range(1, min(wishes.longest, len(texts)) + 1):
-            score += wishes.phrases.get(texts[-length:], 0.0)
-        return _Wording(texts, lm_state, state, wording.score + score)
+    def _longer(
+        self, wording: _Wording, entries: Sequence[Entry], wishes: Wishes
+    ) -> Iterator[_Wording]:
+        """A wording with each of the words that may come next."""
+        priced = self._priced(wording.lm_state, entries)
+        for entry, (log_prob, lm_state) in zip(entries, priced, strict=True):
+            recent = (*wording.recent, entry.text)[-max(wishes.longest, 1) :]
+            state, score = wording.state, wording.score + self.lm_weight * log_prob
+            # What sounds like no word, as the beginning of one does, is passed over.
+            if wishes.sentences is not None and state != OFF and entry.word != NOT_A_WORD:
+                state = wishes.sentences.arcs[state].get(entry.text, OFF)
+            for length in range(1, min(wishes.longest, len(recent)) + 1):
+                score += wishes.phrases.get(recent[-length:], 0.0)
+            yield _Wording(entry.text, wording, recent, lm_state, state, score)
+
+    def _priced(self, lm_state: int, entries: Sequence[Entry]) -> list[tuple[float, int]]:
+        """Log-probability of each of the words after a state, and the state after it.
+
+        A word that the model lacks stands for the likeliest of those it knows, so that the wishes
+        alone decide between them: the price of unknown words says nothing of words that are named.
+        """
+        lm = self.lm
+        if lm is None:
+            return [(0.0, 0)] * len(entries)
+        known = [lm.score(lm_state, entry.word) for entry in entries if entry.word >= 0]
+        if known:
+            unknown = max(known, key=lambda one: one[0])
+        else:
+            log_prob, after = lm.score(lm_state, -1)
+            unknown = (log_prob if lm.unk_id >= 0 else 0.0, after)
+        of_known = iter(known)
+        return [next(of_known) if entry.word >= 0 else unknown for entry in entries]
 
     def _total(self, wording: _Wording) -> float:
         """The score of a wording at the end of the utterance."""
@@ -152,7 +182,7 @@ def _best_of(wordings: Iterable[_Wording], wishes: Wishes) -> list[_Wording]:
     """The wordings to go on with, best first: those that begin a sentence, if any do."""
     best: dict[tuple[object, ...], _Wording] = {}
     for one in wordings:
-        begun = one.texts[max(0, len(one.texts) + 1 - wishes.longest) :]
+        begun = one.recent[1 - wishes.longest :] if wishes.longest > 1 else ()
         future = (one.state, one.lm_state, begun)
         if future not in best or one.score > best[future].score:
             best[future] = one
