@@ -54,11 +54,19 @@ from asr.lm.calling import doubled, quadrupled
 print(doubled(1), quadrupled(3), int(doubled(0.5)))
 print(sys.stderr.getvalue().count("compiling at first use"))
 """
+OTHER_STREAMS = """
+import io, sys
 
+class Log:
+    def write(self, text): pass
+    def flush(self): pass
 
+closed = io.StringIO()
+closed.close()
+"""
 FULL_DISK = """
 import resource
-resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 """
 
 
@@ -84,20 +92,26 @@ def copy_with(callers: str, directory: Path) -> Path:
     return package / "lm"
 
 
+def change_callee(lm: Path) -> None:
+    """Let what `place_of` calls return 100 more."""
+    callee = lm / "compiled.py"
+    source = callee.read_text(encoding="utf-8")
+    assert "place: int = low" in source
+    changed = source.replace("place: int = low", "place: int = low + 100")
+    callee.write_text(changed, encoding="utf-8")
+
+
 def test_machine_code_is_made_anew_when_a_function_that_it_calls_has_changed(
     tmp_path: Path,
 ) -> None:
     lm = copy_with(CALLER, tmp_path)
     assert call(tmp_path) == [4, 0]
     assert call(tmp_path) == [4, 1]
-    callee = lm / "compiled.py"
-    source = callee.read_text(encoding="utf-8")
-    assert "place: int = low" in source
-    callee.write_text(
-        source.replace("place: int = low", "place: int = low + 100"), encoding="utf-8"
-    )
+    num_files = len(list(lm.rglob("*.nbc")))
+    change_callee(lm)
     assert call(tmp_path) == [104, 0]
     assert call(tmp_path) == [104, 1]
+    assert len(list(lm.rglob("*.nbc"))) == num_files  # what is old is gone
 
 
 def test_what_compiled_code_calls_is_compiled_for_python_when_python_calls_it(
@@ -132,11 +146,23 @@ def test_damaged_machine_code_is_made_anew(tmp_path: Path, suffix: str, num_byte
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX limits")
-def test_a_full_disk_costs_time_alone(tmp_path: Path) -> None:
-    copy_with(CALLER, tmp_path)
-    assert call(tmp_path, FULL_DISK + CALL) == [4, 0]
+@pytest.mark.parametrize("max_bytes", [200, 2000])  # not even the index; the index alone
+def test_a_full_disk_costs_time_alone(tmp_path: Path, max_bytes: int) -> None:
+    lm = copy_with(CALLER, tmp_path)
+    full_disk = FULL_DISK.format(max_bytes)
+    assert call(tmp_path, full_disk + CALL) == [4, 0]
     assert call(tmp_path) == [4, 0]
     assert call(tmp_path) == [4, 1]
+    change_callee(lm)
+    assert call(tmp_path, full_disk + CALL) == [104, 0]
+    assert call(tmp_path) == [104, 0]
+    assert call(tmp_path) == [104, 1]
+
+
+@pytest.mark.parametrize("stderr", ["None", "Log()", "closed"])
+def test_the_notice_of_compiling_needs_no_terminal(tmp_path: Path, stderr: str) -> None:
+    copy_with(CALLER, tmp_path)
+    assert call(tmp_path, f"{OTHER_STREAMS}sys.stderr = {stderr}\n{CALL}") == [4, 0]
 
 
 def test_who_waits_for_the_compiler_at_a_terminal_is_told_once(tmp_path: Path) -> None:

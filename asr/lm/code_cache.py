@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numba.core.caching import FunctionCache
@@ -27,6 +29,10 @@ class CodeCache(FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Callable[..., object], stamp: str) -> None:
         super().__init__(function)
         self._cache_file._source_stamp = stamp
+        # Numba lists a file before it writes it, and where that fails, one of other sources must
+        # not lie under its name.
+        self._stem = f"{self._impl.filename_base}.{stamp[:16]}"
+        self._cache_file._data_name_pattern = f"{self._stem}.{{number:d}}.nbc"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The machine code for a signature; None where there is none that can be used."""
@@ -45,6 +51,15 @@ class CodeCache(FunctionCache):  # type: ignore[misc]
             with suppress(OSError):
                 self.flush()
                 super().save_overload(sig, data)
+        self._remove_others()
+
+    def _remove_others(self) -> None:
+        """Delete the machine code of other sources, which nothing lists any more."""
+        base = glob.escape(self._impl.filename_base)
+        with suppress(OSError):
+            for path in Path(self.cache_path).glob(f"{base}.*.nbc"):
+                if not path.name.startswith(f"{self._stem}."):
+                    path.unlink(missing_ok=True)
 
 
 def keep_code(dispatcher: Any, stamp: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType
@@ -53,8 +54,12 @@ class _Notice(event.Listener):  # type: ignore[misc]
         if self._is_said or not module.startswith(ours):
             return
         self._is_said = True
-        if sys.stderr is not None and sys.stderr.isatty():
-            sys.stderr.write("compiling at first use, up to half a minute; later uses are fast\n")
+        # Whatever stands there for the terminal, or nothing: a notice must not cost a result.
+        with suppress(AttributeError, OSError, ValueError):
+            if sys.stderr.isatty():
+                sys.stderr.write(
+                    "compiling at first use, up to half a minute; later uses are fast\n"
+                )
 
     def on_end(self, compiling: Any) -> None:
         pass
