@@ -52,12 +52,15 @@ def check_replaceable(path: Path) -> None:
     for it. Standard output is refused by any of its names, also where it goes to a file.
 
     Raises:
-        DataError: It is one of these.
+        DataError: It is one of these, or cannot be looked at.
     """
-    if path.is_dir():
+    try:
+        is_directory, is_special = path.is_dir(), path.exists() and not path.is_file()
+        folders = (path.parent.resolve(), Path(os.path.realpath(path)).parent)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    if is_directory:
         raise DataError(f"cannot write {path}: it is a directory", hint="name a file in it")
-    is_special = path.exists() and not path.is_file()
-    folders = (path.parent.resolve(), Path(os.path.realpath(path)).parent)
     if is_special or any(one == Path("/dev") or Path("/proc") in one.parents for one in folders):
         raise DataError(
             f"cannot write {path}: it is a device or pipe, and files are replaced whole",
@@ -75,12 +78,13 @@ def _linked(path: Path) -> Path:
     return target
 
 
-def refuse_own_input(output: Path, inputs: Iterable[Path]) -> None:
-    """Refuse an output that would take the place of what it is made from.
+def check_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output before the work for it is done.
 
     Raises:
-        DataError: `output` is the same file as one of the inputs.
+        DataError: As of `check_replaceable`; or it would take the place of one of the inputs.
     """
+    check_replaceable(output)
     for path in inputs:
         if _is_same_file(output, path):
             raise DataError(

@@ -15,6 +15,7 @@ from asr.decoder_setup import (
 )
 from asr.decoding import LogProbs
 from asr.errors import ConfigError, DataError
+from asr.files import check_output
 from asr.lm.binary import model_to_bytes
 from asr.manifest import Utterance, read_manifests
 from asr.plots import plot_surface
@@ -89,6 +90,8 @@ def tune_model(request: TuneRequest) -> ModelTuning:
     for name in (*PRUNING, "calibration"):
         if name in choice.settings:
             raise ConfigError(f"{name} is what tuning finds", hint="leave it out here")
+    if request.picture is not None:
+        check_output(request.picture, (request.model, *request.manifests))
     recognizer = Recognizer.load(request.model, request.device, DecodingChoice(decoder="greedy"))
     setup = beam_setup(recognizer.source.without_settings(), choice)
     if request.picture is not None and setup.knowledge.lm is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import DataError
-from asr.files import atomic_path, refuse_own_input, write_text_atomic
+from asr.files import atomic_path, check_output, write_text_atomic
 
 
 def names(directory: Path) -> list[str]:
@@ -146,6 +147,13 @@ def test_a_directory_is_not_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.parametrize("name", ["", "a" * 300])
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(DataError, match=re.escape(f"cannot write {path}: ")):
+        check_output(path, ())
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
@@ -166,12 +174,12 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_an_output_is_no_input(tmp_path: Path) -> None:
     read, other = tmp_path / "a.txt", tmp_path / "b.txt"
-    refuse_own_input(read, [read])  # missing: reading says so
+    check_output(read, [read])  # missing: reading says so
     read.write_text("1")
     other.write_text("1")
-    refuse_own_input(tmp_path / "new.txt", [read, other])
-    refuse_own_input(other, [read, tmp_path / "missing.txt"])
+    check_output(tmp_path / "new.txt", [read, other])
+    check_output(other, [read, tmp_path / "missing.txt"])
     (tmp_path / "link.txt").symlink_to(read)
     for output in (read, tmp_path / "." / "a.txt", tmp_path / "link.txt"):
         with pytest.raises(DataError, match="is read and would be overwritten"):
-            refuse_own_input(output, [other, read])
+            check_output(output, [other, read])

@@ -34,6 +34,14 @@ def test_build_writes_kenlms_model_and_reports_discounts(tmp_path: Path) -> None
     assert "3-grams: 950, discounts 0.5606 1.055 2.047" in stderr
 
 
+def test_a_directory_as_output_is_refused_before_the_work(tmp_path: Path) -> None:
+    out = tmp_path / "lm.arpa"
+    out.mkdir()
+    for verb in (("build", "nowhere.txt"), ("prune", "nowhere.arpa"), ("adapt", BASE, "nowhere")):
+        with pytest.raises(DataError, match=r"cannot write .*lm\.arpa: it is a directory"):
+            lm(*verb, "-o", out)
+
+
 def test_build_with_a_vocabulary_into_a_binary(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("call marta\nunheard\n")
     out = tmp_path / "lm.bin"

@@ -39,11 +39,10 @@ def cut(
         from asr.manifest import read_manifest, write_manifest
         from asr.recognizer import Recognizer
     from asr.config import parse_options
-    from asr.files import check_replaceable, refuse_own_input
+    from asr.files import check_output
     from asr.shipped import resolve_model
 
-    check_replaceable(out)
-    refuse_own_input(out, [manifest])
+    check_output(out, [manifest])
     given = {"max_words": max_words, "copies": copies, "min_score": min_score, "seed": seed}
     options = parse_options(CutOptions, {**given, "words": words}, "the options of cut")
     recognizer = Recognizer.load(resolve_model(model), device, DecodingChoice(decoder="greedy"))

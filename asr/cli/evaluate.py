@@ -29,12 +29,11 @@ def evaluate(
     with require_extra("train", "evaluating a PyTorch model"):
         from asr.model_evaluation import evaluate_model
         from asr.recognizer import Recognizer
-    from asr.files import check_replaceable, refuse_own_input
+    from asr.files import check_output
     from asr.shipped import resolve_model
 
     if out is not None:
-        check_replaceable(out)
-        refuse_own_input(out, [manifest])
+        check_output(out, [manifest])
     choice = decoding.choice()
     if "num_best" in choice.settings:
         raise ConfigError(

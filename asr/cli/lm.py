@@ -73,13 +73,13 @@ def build(
     The model equals that of KenLM's lmplz. Texts may be larger than memory; the model may not.
     """
     from asr.config import parse_options
-    from asr.files import refuse_own_input
+    from asr.files import check_output
     from asr.lm.classes import read_classes
     from asr.lm.files import check_model_name
     from asr.lm.kneser_ney import BuildOptions, build_model
 
     check_model_name(output)
-    refuse_own_input(output, [*texts, *(path for path in (vocab, classes) if path is not None)])
+    check_output(output, [*texts, *(path for path in (vocab, classes) if path is not None)])
     values: dict[str, object] = {"order": order, "prune": parse_numbers("--prune", prune, int)}
     if run_words is not None:
         values["run_words"] = run_words
@@ -138,14 +138,14 @@ def interpolate(
     ] = None,
 ) -> None:
     """Mix models into one, with given weights or those that suit a text."""
-    from asr.files import refuse_own_input
+    from asr.files import check_output
     from asr.lm.files import check_model_name
     from asr.lm.mixing import best_weights
     from asr.lm.mixing import interpolate_models as mix
     from asr.progress import working
 
     check_model_name(output)
-    refuse_own_input(output, tune or [])
+    check_output(output, tune or [])
     if len(models) < 2:
         raise ConfigError(
             "there is nothing to mix with one model",
@@ -174,10 +174,12 @@ def prune(
     ] = 1e-8,
 ) -> None:
     """Drop the n-grams whose loss changes MODEL least (relative entropy)."""
+    from asr.files import check_output
     from asr.lm.files import check_model_name
     from asr.lm.pruning import prune as drop
 
     check_model_name(output)
+    check_output(output, ())
     whole = _read(model)
     pruned = drop(whole, threshold)
     for n, (before, after) in enumerate(zip(whole.num_ngrams, pruned.num_ngrams, strict=True), 1):
@@ -196,12 +198,12 @@ def adapt(
     ] = 0.5,
 ) -> None:
     """Mix a model of the sentences in TEXT into BASE; new words join the vocabulary."""
-    from asr.files import refuse_own_input
+    from asr.files import check_output
     from asr.lm.files import check_model_name
     from asr.lm.mixing import adapt as mix_in
 
     check_model_name(output)
-    refuse_own_input(output, texts)
+    check_output(output, texts)
     _write(mix_in(_read(base), texts, weight), output)
 
 

@@ -28,11 +28,11 @@ def pack(
     """
     with require_extra("train", "packing a PyTorch model"):
         from asr.model_packing import pack_model
-    from asr.files import refuse_own_input
+    from asr.files import check_output
     from asr.shipped import resolve_model
 
     source = resolve_model(model)
-    refuse_own_input(output, [source])
+    check_output(output, [source])
     packing = pack_model(source, output, weights)
     typer.echo(f"{source}: {packing.num_bytes_before} bytes")
     typer.echo(f"{output}: {packing.num_bytes} bytes")

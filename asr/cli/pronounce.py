@@ -51,10 +51,10 @@ def pronounce(
     error and left out; the exit status is then 1. Phones of American English (en-us) are merged
     to forty, those of other languages are as eSpeak NG has them.
     """
-    from asr.files import refuse_own_input
+    from asr.files import check_output
     from asr.pronouncing import pronounce_words, ranked_words, read_bases, write_dictionary
 
-    refuse_own_input(out, (*sources, *(base or ())))
+    check_output(out, (*sources, *(base or ())))
     text = _text(profile, model, language)
     words = ranked_words(sources, text)
     found = pronounce_words(words, language, read_bases(base or (), text))

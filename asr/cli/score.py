@@ -55,10 +55,10 @@ def score(
     import json
 
     from asr.evaluation import score_texts
-    from asr.files import refuse_own_input
+    from asr.files import check_output
 
     if per_utterance is not None:
-        refuse_own_input(per_utterance, (reference, hypothesis))
+        check_output(per_utterance, (reference, hypothesis))
     normalized, profile = _normalizer(text_profile, language)
     sides = _read_pair(reference, file_format, hypothesis, hypothesis_format)
     report = score_texts(*({key: normalized(side[key]) for key in side} for side in sides))

@@ -17,7 +17,7 @@ from asr.corpora import load_importer
 from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.splits import SPLITS, check_disjoint, main_split
 from asr.errors import ConfigError, DataError
-from asr.files import atomic_path, refuse_own_input, write_text_atomic
+from asr.files import atomic_path, check_output, write_text_atomic
 from asr.jsonl import parse_object
 from asr.manifest import Problem, Utterance, write_manifest
 from asr.progress import progress_bar
@@ -147,7 +147,7 @@ def _check_target(importer: Importer[Any], source: Path, out: Path) -> None:
         )
     for name in SPLITS:
         path = _manifest(out, name)
-        refuse_own_input(path, [source])
+        check_output(path, [source])
         if path.is_file() and not _is_manifest(path):
             raise DataError(
                 f"{path} would be overwritten, and is no manifest of this program",
