@@ -135,6 +135,22 @@ def test_a_listed_recording_that_is_not_read_is_reported_once(folder: Path) -> N
     assert "convert it first" in problems[0].reason
 
 
+def test_a_name_that_may_be_of_a_recording_that_is_not_read(folder: Path) -> None:
+    write_audio_file(folder / "x/a.wav")
+    (folder / "y").mkdir()
+    (folder / "y/a.m4a").write_bytes(b"")
+    write_audio_file(folder / "x/b.wav")
+    write_lines(folder / "text.txt", "a said in y", "x/b said in x")
+    problems: list[Problem] = []
+    options = {**WHOLE, "transcripts": str(folder / "text.txt")}
+    splits = prepare("folder", folder, folder.parent / "out", options, problems.append)
+    assert texts(splits["train"]) == {"x-b": "said in x"}
+    assert any(
+        one.reason.endswith(f": could be {folder / 'x/a.wav'} or {folder / 'y/a.m4a'}")
+        for one in problems
+    )
+
+
 def test_only_recordings_of_formats_that_are_not_read(folder: Path) -> None:
     write_lines(folder / "b.txt", "x")
     (folder / "b.m4a").write_bytes(b"")
@@ -147,7 +163,7 @@ def test_transcripts_without_a_recording_are_reported_and_documents_are_not(fold
     for name in ("anna/a", "anna/b"):
         write_audio_file(folder / f"{name}.wav")
         write_lines(folder / f"{name}.txt", name)
-    for name in ("anna/gone", "carl/a", "anna/README", "anna/._a", "prompts", "Licence"):
+    for name in ("anna/gone", "carl/a", "anna/README", "anna/._a", ".git/b", "prompts", "Licence"):
         write_lines(folder / f"{name}.txt", "x")
     problems: list[Problem] = []
     splits = prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)

@@ -199,17 +199,17 @@ def _listed_transcripts(
     texts: dict[Path, str] = {}
     left_out: list[Problem] = []
     for name, text in named.items():
-        paths = places.get(name, ())
-        if len(paths) == 1 and paths[0] not in texts:
-            texts[paths[0]] = text
-        elif not paths and name in unread:
-            continue  # the recording is a problem already
-        elif not paths:
+        paths = [*places.get(name, ()), *unread.get(name, ())]
+        if not paths:
             left_out.append(Problem(name, f"{listed} has it, but there is no such audio file"))
-        elif len(paths) == 1:
+        elif len(paths) > 1:
+            left_out.append(Problem(name, f"{listed}: could be {paths[0]} or {paths[1]}"))
+        elif name in unread:
+            continue  # the recording is a problem already
+        elif paths[0] in texts:
             left_out.append(Problem(name, f"{listed} has {paths[0]} under another name already"))
         else:
-            left_out.append(Problem(name, f"{listed}: could be {paths[0]} or {paths[1]}"))
+            texts[paths[0]] = text
     missing = [path for path in files.audio if path not in texts]
     left_out += [Problem(path_id(p, source), f"{listed} has no line for it") for p in missing]
     return texts, left_out

@@ -144,12 +144,13 @@ def read_rows(
 def find_audio(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[Path]:
     """Files of audio, or of other suffixes, anywhere below `folder`, sorted.
 
-    Hidden ones are left away: macOS leaves `._a.wav`.
+    Hidden ones, and those in hidden folders, are left away: macOS leaves `._a.wav`.
     """
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 
