@@ -184,6 +184,16 @@ def test_a_finished_run_of_other_settings_is_refused(
     assert tree.run(*other, "--stop-stage", "check").returncode == 0
 
 
+def test_another_machine_may_evaluate_a_finished_run(
+    first: subprocess.CompletedProcess[str], tree: Tree
+) -> None:
+    run = tree.recipe / "runs/default"
+    speed = ("--set", "training.num_threads=2", "--set", "batching.num_workers=1")
+    done = tree.run("--run-dir", str(run), *speed, "--stage", "evaluate")
+    assert done.returncode == 0, done.stderr
+    assert "%WER " in done.stdout
+
+
 def test_names_that_begin_alike_stay_apart() -> None:
     names = ["x" * length + end for length in (119, 120, 300) for end in "ab"]
     short = [_short(name) for name in names]

@@ -15,7 +15,7 @@ from asr.checkpoint import MODEL_KIND, read_documents
 from asr.cli.transcribe import transcribe
 from asr.corpora import prepare
 from asr.decoder_setup import DecodingChoice
-from asr.errors import ConfigError, DataError
+from asr.errors import ConfigError, DataError, ModelFileError
 from asr.experiment import ExperimentConfig
 from asr.files import write_text_atomic
 from asr.lm.files import write_model
@@ -38,12 +38,14 @@ from asr.text import TextConfig, normalize
 from asr.tokens.dictionary import read_dictionary
 from asr.training import MODEL_FILE, require_same_settings, train
 from asr.training.data import check_corpus
-from asr.training.warm_start import adopt_settings
+from asr.training.warm_start import ADOPTED, adopt_settings
 
 Stage = Literal["prepare", "pronounce", "check", "train", "tune", "evaluate", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 CORPORA_VARIABLE = "ASR_CORPORA"
 DICTIONARY_FILE = "pronunciations.txt"
+SPEED_SETTINGS = ("training.device", "training.num_threads", "batching.num_workers")
+"""Another machine may evaluate a model with others than trained it."""
 NUM_SHOWN = 3
 """Held-out files that the last stage transcribes for the reader to see."""
 
@@ -153,10 +155,16 @@ def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
 
 def _refuse_other_settings(run: RecipeRun) -> None:
     """Leave a model alone whose results would pass for those of the settings asked for."""
-    if run.model_path.exists():
-        stored = read_documents(run.model_path, MODEL_KIND).get("config")
-        cure = "name another --run-dir, or remove it"
-        require_same_settings(run.run_dir, stored, adopt_settings(run.config), cure)
+    if not run.model_path.exists():
+        return
+    config, ignored = run.config, set(SPEED_SETTINGS)
+    try:
+        config = adopt_settings(config)
+    except ModelFileError:  # the model that training started from is gone, and not needed any more
+        ignored.update(ADOPTED)
+    stored = read_documents(run.model_path, MODEL_KIND).get("config")
+    cure = "name another --run-dir, or remove it"
+    require_same_settings(run.run_dir, stored, config, cure, ignored)
 
 
 def _needless(run: RecipeRun, stage: Stage) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from asr.batching import Batch
 from asr.checkpoint import TRAINING_KIND, read_documents
+from asr.config import parse_options
 from asr.errors import ConfigError, DataError, ModelFileError, TrainingError
 from asr.experiment import ExperimentConfig, build_front_end, build_model
 from asr.files import write_text_atomic
@@ -240,19 +242,35 @@ def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> Non
     require_same_settings(run_dir, stored, config, cure)
 
 
-def require_same_settings(run_dir: Path, stored: Any, config: ExperimentConfig, cure: str) -> None:
+def require_same_settings(
+    run_dir: Path,
+    stored: Any,
+    config: ExperimentConfig,
+    cure: str,
+    ignored: Collection[str] = (),
+) -> None:
     """Refuse settings other than those of a run, naming the first that differ.
+
+    What an earlier release did not know has its default. Of a path that is no longer there, as
+    where a folder was moved, only the name of its file counts.
 
     Args:
         run_dir: Of the run, for the message.
         stored: What one of its files says its settings are.
         config: What is asked for, with what it adopts of a model.
         cure: What to do about it.
+        ignored: Sections and settings that may differ.
 
     Raises:
         ConfigError: They differ.
     """
-    different = sorted(_differences(stored, config.model_dump(mode="json")))
+    with suppress(ConfigError):  # settings that this release does not know are named below
+        stored = parse_options(ExperimentConfig, stored, str(run_dir)).model_dump(mode="json")
+    different = sorted(
+        f"{name} ({old!r} then, {new!r} now)"
+        for name, old, new in _differences(stored, config.model_dump(mode="json"))
+        if not any(name == one or name.startswith(f"{one}.") for one in ignored)
+    )
     if different:
         named = ", ".join(different[:6])
         raise ConfigError(f"{run_dir} was started with other settings: {named}", hint=cure)
@@ -270,13 +288,22 @@ def _require_same_data(state_path: Path, data: str) -> None:
         )
 
 
-def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             inner = f"{name}.{key}" if name else key
             yield from _differences(old.get(key), new.get(key), inner)
-    elif old != new:
-        yield f"{name} ({old!r} then, {new!r} now)"
+    elif not _is_same(old, new):
+        yield name, old, new
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_is_same, old, new))
+    if old != new and isinstance(old, str) and isinstance(new, str):
+        then, now = Path(old), Path(new)
+        return then.is_absolute() and then.name == now.name and not os.access(then, os.F_OK)
+    return bool(old == new)
 
 
 def _check_disk(run_dir: Path, model: AcousticModel) -> None:
