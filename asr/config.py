@@ -81,7 +81,12 @@ def parse_options(cls: type[OptionsT], values: Mapping[str, Any], source: str) -
         raise _config_error(cls, error, source) from None
 
 
-def load_options(cls: type[OptionsT], path: Path | None, overrides: Sequence[str] = ()) -> OptionsT:
+def load_options(
+    cls: type[OptionsT],
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    fixed: Sequence[str] = (),
+) -> OptionsT:
     """Read a TOML file and apply `a.b=c` overrides.
 
     Args:
@@ -89,6 +94,7 @@ def load_options(cls: type[OptionsT], path: Path | None, overrides: Sequence[str
         path: TOML file holding only what differs from the defaults; None for the defaults.
         overrides: Assignments such as `model.units=192`; the value is read as TOML, and where it
             is not TOML as a plain string, or in brackets as a list of them: `data.dev=[a, b]`.
+        fixed: Assignments that nobody made by hand; they come first and are blamed for nothing.
 
     Raises:
         ConfigError: The file cannot be read or parsed, or a setting is wrong.
@@ -101,6 +107,8 @@ def load_options(cls: type[OptionsT], path: Path | None, overrides: Sequence[str
             raise ConfigError(f"cannot read settings {path}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    for assignment in fixed:
+        _assign(values, assignment)
     said = copy.deepcopy(values)
     for assignment in overrides:
         _assign(values, assignment)

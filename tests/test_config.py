@@ -119,6 +119,16 @@ def test_the_file_or_the_assignment_is_blamed(
     assert message.format(path=path) in str(caught.value)
 
 
+def test_what_nobody_wrote_is_blamed_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("name = '3'\n[features]\nnum_mels = 3\n")
+    with pytest.raises(ConfigError) as caught:
+        load_options(OuterConfig, path, fixed=["features.hop_ms=5"])
+    assert str(caught.value).startswith(f"{path}: name and features.num_mels must")
+    options = load_options(OuterConfig, None, ["features.hop_ms=7"], ["features.hop_ms=5"])
+    assert options.features.hop_ms == 7
+
+
 def test_a_value_is_not_a_section(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('name = "x"\n')

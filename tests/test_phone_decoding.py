@@ -313,6 +313,14 @@ def test_a_grammar_says_which_of_the_words_that_sound_alike() -> None:
         BeamDecoder(PHONES, FRAME_S, EXACT, Knowledge(grammar=parse_grammar("$s = kiwi;")))
 
 
+def test_off_the_grammar_all_words_of_the_dictionary_are_said() -> None:
+    grammar = parse_grammar("$s = two red;")
+    off = CLOSED.model_copy(update={"off_grammar_score": -5.0})
+    decoder = BeamDecoder(PHONES, FRAME_S, off, Knowledge(hotwords={"tea": 1.0}, grammar=grammar))
+    assert words_of(decoder, "t i | i t") == "tea read"
+    assert words_of(decoder, "t u | u") == "two red"
+
+
 def test_a_grammar_word_may_be_said_in_each_of_its_ways() -> None:
     grammar = parse_grammar("$s = tea read;")
     decoder = BeamDecoder(PHONES, FRAME_S, EXACT, Knowledge(grammar=grammar))

@@ -203,8 +203,6 @@ def _words(tokenizer: Tokenizer, lm: NgramModel | None, knowledge: Knowledge) ->
     lexicon = knowledge.lexicon
     if lexicon is None and lm is None and tokenizer.words is not None:
         lexicon = tokenizer.words
-        if knowledge.grammar is not None:
-            lexicon = sorted(filter(tokenizer.spellings, knowledge.grammar.words()))
     if lexicon is None:
         words = {} if lm is None else _words_of(lm)
         if words and not any(map(tokenizer.spellings, words)):

@@ -91,9 +91,7 @@ def _plan(
     ]
     return RecipeRun(
         recipe,
-        _with_dictionary(
-            load_options(ExperimentConfig, settings.path, [*manifests, *own]), data_dir
-        ),
+        _with_dictionary(load_options(ExperimentConfig, settings.path, own, manifests), data_dir),
         _lm_options(recipe, of_lm),
         _corpus_options(recipe, of_corpus),
         corpora,
