@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from asr.training import train
 # A machine that others load is slow, not wrong.
 settings.register_profile("asr", deadline=None)
 settings.load_profile("asr")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let processes that share the cores, and what they start, compute in one thread each."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def test_the_first_command_installs_and_runs_the_main_job() -> None:
 
 
 def test_the_second_command_is_the_one_that_ci_runs() -> None:
-    assert COMMANDS[1] == 'pip install -e ".[test]" && python -m pytest'
+    assert COMMANDS[1] == 'pip install -e ".[test]" && python -m pytest -n auto'
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     pattern = re.search(r"grep -m 1 -E '([^']+)' README\.md", script)
     assert pattern is not None

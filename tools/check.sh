@@ -13,7 +13,7 @@ run_step() {
         format) "$python" -m ruff format --check . ;;
         lint) "$python" -m ruff check . ;;
         types) "$python" -m mypy ;;
-        tests) "$python" -m pytest tests ;;
+        tests) "$python" -m pytest -n auto tests ;;
         doctests) "$python" -m pytest asr ;;
         *)
             echo "unknown step '$1'; known: format lint types tests doctests" >&2
