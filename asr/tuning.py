@@ -76,6 +76,8 @@ OTHER_TEXTS = 0.005
 NUM_NARROW = 1 + sum(map(len, PRUNING.values()))
 NUM_TRIALS = len(LM_WEIGHTS) * len(WORD_BONUSES) + len(UNKNOWN_SCORES) + 1 + 2 * NUM_NARROW
 """As many settings are tried at most."""
+FEW_WORDS = 50
+"""Of development data: with fewer, chance decides."""
 FEWEST_UTTERANCES = 50
 TIMED_STEP = 5
 """The widest search is timed on every fifth of them."""
@@ -170,6 +172,12 @@ class TuningResult:
             f"{self.num_trials} settings tried{part if self.num_utterances < total else ''} "
             f"in {self.elapsed_s:.0f} s",
         ]
+        num_words = self.greedy.words.num_references
+        if num_words < FEW_WORDS:
+            lines.append(
+                f"note: settings found on {num_words} words may not suit others; "
+                "a few hundred say more"
+            )
         if self.surface is not None and self.knowledge.lm is None:
             lines.append("the language model does not help: it is left out")
         if self.decoder == "greedy":

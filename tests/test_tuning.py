@@ -117,6 +117,15 @@ def test_a_language_model_that_helps_is_used(data: DevelopmentSet, lm: NgramMode
     assert len(lines) == 5
 
 
+def test_few_words_of_development_data_are_worth_a_note(lm: NgramModel) -> None:
+    few = development(4, 0.3)
+    num_words = sum(len(text.split()) for text in few.references)
+    assert (
+        f"note: settings found on {num_words} words may not suit"
+        in tune(few, Knowledge(lm)).lines()[5]
+    )
+
+
 def test_the_search_begins_at_the_settings_that_are_given(
     data: DevelopmentSet, lm: NgramModel
 ) -> None:
