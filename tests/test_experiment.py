@@ -180,7 +180,7 @@ def test_words_that_training_never_saw_are_refused_by_name(tmp_path: Path) -> No
     values = tone_config(tmp_path)
     dev = tmp_path / "dev.jsonl"
     dev.write_text(dev.read_text().replace('"text": "', '"text": "zorro ', 1))
-    with pytest.raises(DataError, match=r"1 problems in 20 utterances: dev0: .*'zorro'"):
+    with pytest.raises(DataError, match=r"1 problem in 20 utterances of dev: dev0: .*'zorro'"):
         check_corpus(parse_options(ExperimentConfig, values, "test"))
 
 

@@ -24,7 +24,12 @@ from asr.errors import AsrError, ConfigError, DataError, ModelFileError, Trainin
 from asr.recognizer import Recognizer
 from asr.training import TrainingResult, train
 from asr.training.determinism import CUBLAS_VARIABLE, deterministic_algorithms
-from asr.training.diagnosis import CollapseWatch, require_finite_gradient, require_finite_losses
+from asr.training.diagnosis import (
+    CollapseWatch,
+    poor_ending,
+    require_finite_gradient,
+    require_finite_losses,
+)
 
 TRAIN_IN_A_PROCESS = """
 import json, sys
@@ -460,6 +465,23 @@ def test_a_run_that_ends_in_blanks_is_told_so(
     assert (text is not None) == is_told
     if text is not None:
         assert f"the last {num_steps - last_token_step} of its {num_steps} steps" in text
+
+
+def test_a_run_that_learns_next_to_nothing_is_told_so(
+    tones: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {**tones, "optim": {"learning_rate": 1e-9}, "augment": {}}
+    values["training"] = {**tones["training"], "epochs": 1}
+    train(config_of(values), tmp_path)
+    assert "% of the development words wrong after" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("from_scratch", [True, False])
+def test_a_poor_ending_says_what_to_try(from_scratch: bool) -> None:
+    text = poor_ending(120, 1.0, from_scratch)
+    assert text is not None and "100 % of the development words wrong after 120 steps" in text
+    assert ("training.start_from=en" in text) == from_scratch
+    assert poor_ending(120, 0.6, from_scratch) is None
 
 
 def test_all_errors_are_of_the_toolkit() -> None:

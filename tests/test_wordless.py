@@ -75,7 +75,7 @@ def test_they_are_counted_before_training(tmp_path: Path) -> None:
 def test_nothing_else_is_refused(tmp_path: Path) -> None:
     values: dict[str, Any] = tone_config(tmp_path)
     values["data"]["dev"] = write_buzzes(tmp_path, 3)
-    with pytest.raises(DataError, match="all 3 utterances have an empty transcript"):
+    with pytest.raises(DataError, match="all 3 utterances of dev have an empty transcript"):
         train(config_of(values), tmp_path / "run")
 
 

@@ -33,10 +33,10 @@ from asr.experiment import (
     num_output_frames,
 )
 from asr.features import LogMel
-from asr.manifest import Utterance, check_manifest, read_manifest, read_manifests
+from asr.manifest import Problem, Utterance, check_manifest, read_manifest, read_manifests
 from asr.model import AcousticModel
 from asr.progress import progress_bar
-from asr.text import normalize
+from asr.text import TextConfig, normalize
 from asr.tokens import Tokenizer, build_tokenizer
 from asr.training.warm_start import adopted_phones
 
@@ -96,6 +96,7 @@ def fingerprint(corpus: Corpus, tokenizer: Tokenizer) -> str:
 
 
 def require_usable(
+    name: str,
     utterances: Sequence[Utterance],
     config: ExperimentConfig,
     tokenizer: Tokenizer,
@@ -105,28 +106,43 @@ def require_usable(
 
     Utterances without words are welcome, as long as there are others, and they last one frame.
 
+    Args:
+        name: Of the set, for the message.
+        utterances: The set.
+        config: Settings of the run.
+        tokenizer: Of the training transcripts.
+        models: The front end and the model, which say how many frames a transcript has.
+
     Raises:
         DataError: Naming the first utterances and counting all.
     """
-    rate_hz = config.features.sample_rate_hz
-    problems = check_manifest(
-        utterances,
-        tokenizer=tokenizer,
-        text=config.text,
-        num_frames=lambda num_samples, own_rate_hz: num_output_frames(
-            *models, num_resampled(num_samples, own_rate_hz, rate_hz)
-        ),
-    )
+
+    def problems_of(text: TextConfig) -> list[Problem]:
+        return check_manifest(
+            utterances,
+            tokenizer=tokenizer,
+            text=text,
+            num_frames=lambda num_samples, own_rate_hz: num_output_frames(
+                *models, num_resampled(num_samples, own_rate_hz, config.features.sample_rate_hz)
+            ),
+        )
+
+    problems = problems_of(config.text)
     if problems:
         named = "; ".join(f"{problem.utterance_id}: {problem.reason}" for problem in problems[:5])
-        words = "" if tokenizer.words is None else f"; {_OTHER_WORDS}"
+        cures = ["mend or remove those lines", "too short for CTC: lower model.subsampling"]
+        if tokenizer.words is not None:
+            cures.append(_OTHER_WORDS)
+        if len(problems_of(config.text.model_copy(update={"profile": "letters"}))) < len(problems):
+            cures.insert(0, "text.profile=letters leaves punctuation out, which may be all")
+        plural = "problem" if len(problems) == 1 else "problems"
         raise DataError(
-            f"{len(problems)} problems in {len(utterances)} utterances: {named}",
-            hint=f"mend or remove those lines; too short for CTC: lower model.subsampling{words}",
+            f"{len(problems)} {plural} in {len(utterances)} utterances of {name}: {named}",
+            hint="; ".join(cures),
         )
     if num_wordless(utterances) == len(utterances):
         raise DataError(
-            f"all {len(utterances)} utterances have an empty transcript",
+            f"all {len(utterances)} utterances of {name} have an empty transcript",
             hint="add what is said to the manifest; a few without words may stand beside them",
         )
 
@@ -152,7 +168,7 @@ def check_corpus(config: ExperimentConfig) -> list[str]:
     lines = []
     sets = (("train", corpus.train, config.data.train), ("dev", corpus.dev, config.data.dev))
     for name, utterances, paths in sets:
-        require_usable(utterances, config, tokenizer, models)
+        require_usable(name, utterances, config, tokenizer, models)
         lines.append(
             f"{name}: {_summary(utterances, config)}, {len(tokenizer.vocab)} tokens: all usable"
         )

@@ -118,3 +118,33 @@ class CollapseWatch:
             "(batching.max_batch_s), which make more steps of an epoch; training.start_from "
             "another model makes that phase short"
         )
+
+
+POOR_WER = 0.9
+"""A model with so many words wrong has learnt next to nothing."""
+
+
+def poor_ending(step: int, wer: float, from_scratch: bool) -> str | None:
+    """What is said of a run that writes tokens, but hardly a right word; None of any other.
+
+    Args:
+        step: Steps of the whole run.
+        wer: Of the best weights on the development set.
+        from_scratch: Whether it began with random weights.
+    """
+    if wer < POOR_WER:
+        return None
+    if from_scratch:
+        cure = (
+            "CTC models take a few thousand steps from random weights, and letters take more than "
+            "a few minutes of speech: begin with training.start_from=en or another model, take "
+            "tokens.kind=word for a dozen words, or more steps: more training.epochs, or smaller "
+            "batches (batching.max_batch_s)"
+        )
+    else:
+        cure = (
+            "take more training.epochs, or smaller batches (batching.max_batch_s), which make more "
+            "steps of an epoch, and listen to a few utterances: do transcripts belong to them?"
+        )
+    wrong = f"the run ended with {100 * wer:.0f} % of the development words wrong"
+    return f"{wrong} after {step} steps: {cure}"

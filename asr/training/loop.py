@@ -23,6 +23,7 @@ from asr.optim import average_tensors, learning_rate, weight_matrices
 from asr.training.data import TrainingSet
 from asr.training.diagnosis import (
     CollapseWatch,
+    poor_ending,
     require_finite_gradient,
     require_finite_losses,
 )
@@ -99,6 +100,9 @@ class Trainer:
         log_every = self._config.training.log_every
         enough_steps = self._data.sampler.epoch_batches + log_every
         ending = watch.ending(position.step, enough_steps) if position.step >= log_every else None
+        if ending is None and position.best:
+            from_scratch = self._config.training.start_from is None
+            ending = poor_ending(position.step, position.best[0].wer, from_scratch)
         if ending is not None:
             reporter.say(ending)
         return position

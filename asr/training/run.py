@@ -43,6 +43,7 @@ from asr.training.denominator import fit_trigram
 from asr.training.determinism import deterministic_algorithms
 from asr.training.loop import Trainer
 from asr.training.losses import Objective
+from asr.training.notices import notices
 from asr.training.reporting import Reporter
 from asr.training.state import STATE_FILE, Learner, Position, Validation, restore_state
 from asr.training.validation import Validator
@@ -110,8 +111,8 @@ class _Run:
         self._device = device
         _check_disk(run_dir, self.model)
         models = (self.front_end, self.model)
-        for utterances in (corpus.train, corpus.dev):
-            require_usable(utterances, config, self.tokenizer, models)
+        for name, utterances in (("train", corpus.train), ("dev", corpus.dev)):
+            require_usable(name, utterances, config, self.tokenizer, models)
         cache_dir = run_dir / "cache"
         train_audio = open_audio(corpus.train, config, cache_dir)
         dev_audio = open_audio(corpus.dev, config, cache_dir)
@@ -146,6 +147,8 @@ class _Run:
         trainer = Trainer(config, learner, self._training_set, self._validator, self._run_dir, data)
         with Reporter(self._run_dir, position.step) as reporter:
             reporter.say(self._greeting(position))
+            for notice in notices(self._corpus, config) if fresh else ():
+                reporter.say(f"note: {notice}")
             position = trainer.run(position, reporter)
             validation = trainer.finish(position, reporter)
         model_path = self._run_dir / MODEL_FILE
