@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from test_beam import CHARACTERS, FRAME_S, VOCAB_SIZE, random_log_probs
 from test_beam_fusion import BPE, WORDS
 
-from asr.decoding import BeamConfig, BeamDecoder, Hypothesis, Knowledge, LogProbs
+from asr.decoding import (
+    BeamConfig,
+    BeamDecoder,
+    GreedyDecoder,
+    Hypothesis,
+    Knowledge,
+    LogProbs,
+)
 from asr.decoding.calibration import Calibration
 from asr.decoding.confidence import NUM_FEATURES
 from asr.decoding.grammar import parse_grammar
@@ -29,10 +36,17 @@ from asr.errors import DataError
 NARROW = BeamConfig(beam_width=9, num_best=9)
 
 
+every_decoder = pytest.mark.parametrize(
+    "decoder", [BeamDecoder(CHARACTERS, FRAME_S, NARROW), GreedyDecoder(CHARACTERS, FRAME_S)]
+)
+
+
+@every_decoder
 @given(seed=st.integers(0, 1000), cuts=st.lists(st.integers(0, 60), max_size=8))
-def test_chunks_of_any_size_give_the_offline_result(seed: int, cuts: list[int]) -> None:
+def test_chunks_of_any_size_give_the_offline_result(
+    decoder: BeamDecoder | GreedyDecoder, seed: int, cuts: list[int]
+) -> None:
     log_probs = random_log_probs(seed, 60, VOCAB_SIZE)
-    decoder = BeamDecoder(CHARACTERS, FRAME_S, NARROW)
     stream = decoder.stream()
     for first, end in zip([0, *sorted(cuts)], [*sorted(cuts), 60], strict=True):
         stream.accept(log_probs[first:end])
@@ -41,18 +55,21 @@ def test_chunks_of_any_size_give_the_offline_result(seed: int, cuts: list[int]) 
     assert stream.finish() == decoder.decode(log_probs)
 
 
-def test_partial_is_what_the_decoder_says_of_the_beginning() -> None:
+@every_decoder
+def test_partial_is_what_the_decoder_says_of_the_beginning(
+    decoder: BeamDecoder | GreedyDecoder,
+) -> None:
     log_probs = random_log_probs(4, 30, VOCAB_SIZE)
-    decoder = BeamDecoder(CHARACTERS, FRAME_S)
     stream = decoder.stream()
     assert stream.partial() == Hypothesis((), (), (), 0.0, 0.0, 0.0)
     for end in range(1, 31):
         stream.accept(log_probs[end - 1 : end])
-        assert [stream.partial()] == decoder.decode(log_probs[:end])
+        assert stream.partial() == decoder.decode(log_probs[:end])[0]
 
 
-def test_nothing_can_follow_the_end() -> None:
-    stream = BeamDecoder(CHARACTERS, FRAME_S).stream()
+@every_decoder
+def test_nothing_can_follow_the_end(decoder: BeamDecoder | GreedyDecoder) -> None:
+    stream = decoder.stream()
     expected = stream.finish()
     with pytest.raises(DataError, match="finished; begin another"):
         stream.accept(random_log_probs(1, 2, VOCAB_SIZE))

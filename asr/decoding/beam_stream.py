@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding.checks import CHUNK_FRAMES, check_log_probs
+from asr.decoding.checks import CHUNK_FRAMES, check_log_probs, require_unfinished
 from asr.decoding.confidence import NUM_FEATURES, frame_entropies
 from asr.decoding.reading import NOTHING, FinalBeam, Search, read_features, read_hypotheses
 from asr.decoding.search import advance_frames, finish_all
@@ -17,7 +17,6 @@ from asr.decoding.search_state import (
     collect,
 )
 from asr.decoding.types import Hypothesis, LogProbs
-from asr.errors import DataError
 
 Array = npt.NDArray[Any]
 
@@ -54,8 +53,7 @@ class BeamStream:
         Raises:
             DataError: `log_probs` is not what it should be, or the stream is finished.
         """
-        if self._is_finished:
-            raise DataError("the stream is finished", hint="begin another with decoder.stream()")
+        require_unfinished(self._is_finished)
         check_log_probs(log_probs, self._search.vocab_size)
         for first in range(0, len(log_probs), CHUNK_FRAMES):
             chunk = log_probs[first : first + CHUNK_FRAMES]

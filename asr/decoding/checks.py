@@ -183,3 +183,13 @@ def _cure(log_probs: LogProbs, highest: float) -> str:
     if highest > TOLERANCE:
         return f"these look like logits (highest {highest:.4g}, above 0); apply log_softmax first"
     return "these look like logits, scaled or base-10 logarithms; apply log_softmax first"
+
+
+def require_unfinished(is_finished: bool) -> None:
+    """Refuse to go on with an utterance that was ended.
+
+    Raises:
+        DataError: It was.
+    """
+    if is_finished:
+        raise DataError("the stream is finished", hint="begin another with decoder.stream()")
