@@ -143,6 +143,47 @@ def test_texts_may_be_gzip_and_several(tmp_path: Path) -> None:
     assert_same_ngrams(ngrams_of(both), read_ngrams(GOLDEN / "commands.o2.arpa"), 1e-5)
 
 
+@pytest.mark.parametrize("block_bytes", [3, 30, 1 << 22])
+def test_the_lines_of_a_manifest_are_its_transcripts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr("asr.lm.counting.BLOCK_BYTES", block_bytes)
+    lines = [
+        '{"id": "a", "text": "Zwei  B\u00e4ume!"}',
+        "",
+        '{"text": "", "id": "b"}',
+        '{"text": "a\\nb"}',
+    ]
+    for name, content in (
+        ("m.jsonl", "\n".join(lines).encode()),
+        ("m.jsonl.gz", gzip.compress("\ufeff".encode() + "\n".join([*lines, ""]).encode())),
+    ):
+        (tmp_path / name).write_bytes(content)
+        numbered = [
+            (number + index, line)
+            for block, number in text_blocks(tmp_path / name)
+            for index, line in enumerate(block.decode().removesuffix("\n").split("\n"))
+        ]
+        assert numbered == [(1, "Zwei  B\u00e4ume!"), (3, ""), (4, "a b")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"just a text", "m.jsonl, line 3: not JSON: .*give other texts another name"),
+        (b'{"id": "a"}', "m.jsonl, line 3: `text` must be a string, got none"),
+        (b'{"text": null}', "m.jsonl, line 3: `text` must be a string, got null"),
+        (b'{"text": "\\ud800"}', "m.jsonl, line 3: `text` holds half a surrogate pair"),
+        (b'{"text": "\xff"}', "m.jsonl, line 3: not UTF-8"),
+        (b'{"text": "a <s> b"}', "m.jsonl, line 3: contains <s>"),
+    ],
+)
+def test_what_is_no_line_of_a_manifest(tmp_path: Path, line: bytes, message: str) -> None:
+    (tmp_path / "m.jsonl").write_bytes(b'{"text": "a"}\n\n' + line + b"\n")
+    with pytest.raises(DataError, match=message), count_ngrams([tmp_path / "m.jsonl"], 2):
+        pass
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes("\ufeffein satz\nein \ufeffwort\n".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ def test_build_writes_kenlms_model_and_reports_discounts(tmp_path: Path) -> None
     assert_same_ngrams(read_ngrams(out), read_ngrams(GOLDEN / "commands.o3.prune001.arpa"), 1e-5)
     assert stdout == ""
     assert "3-grams: 950, discounts 0.5606 1.055 2.047" in stderr
+
+
+def test_a_manifest_is_a_text_of_its_transcripts(tmp_path: Path) -> None:
+    texts = COMMANDS.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "train.jsonl").write_text(
+        "".join(json.dumps({"id": str(i), "text": text}) + "\n" for i, text in enumerate(texts))
+    )
+    for text in (COMMANDS, tmp_path / "train.jsonl"):
+        lm("build", text, "-o", tmp_path / f"{text.suffix}.arpa")
+    of_text, of_manifest = (tmp_path / f"{suffix}.arpa" for suffix in (".jsonl", COMMANDS.suffix))
+    assert of_text.read_bytes() == of_manifest.read_bytes()
+    measured = [lm("perplexity", BASE, text) for text in (COMMANDS, tmp_path / "train.jsonl")]
+    assert measured[0] == measured[1]
 
 
 def test_a_directory_as_output_is_refused_before_the_work(tmp_path: Path) -> None:

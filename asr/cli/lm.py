@@ -25,7 +25,10 @@ lm_app = typer.Typer(
 
 Texts = Annotated[
     list[Path],
-    typer.Argument(metavar="TEXT…", help="One sentence a line, UTF-8, plain or gzip."),
+    typer.Argument(
+        metavar="TEXT…",
+        help="One sentence a line, UTF-8, plain or gzip; or a manifest (.jsonl): its transcripts.",
+    ),
 ]
 Output = Annotated[
     Path,

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import NOT_UTF8_HINT, DataError
+from asr.lm import jsonl_text
 from asr.lm.compiled import compiled
 from asr.lm.opening import opened
 from asr.lm.tables import Array
@@ -96,7 +97,8 @@ def count_ngrams(
     """Count the n-grams of texts: one sentence a line, words between white space.
 
     Args:
-        paths: UTF-8 texts, plain or gzip. An empty line is an empty sentence.
+        paths: UTF-8 texts, plain or gzip, or manifests (`.jsonl`). An empty line is an empty
+            sentence.
         order: Length of the n-grams.
         limit: The only words to count under their own names; None for all.
         labels: What some words are counted as, instead of their own names.
@@ -155,15 +157,29 @@ def text_blocks(
 ) -> Iterator[tuple[bytes, int]]:
     """A text in blocks of whole lines, each with the number of its first line.
 
-    A byte-order mark at the beginning, which some editors write, is left out.
+    A byte-order mark at the beginning, which some editors write, is left out. Of a manifest the
+    transcripts are the lines.
 
     Args:
-        path: Plain or gzip.
+        path: Plain or gzip; `.jsonl` for a manifest.
         advance: Told how many bytes of the file were read, for those who wait.
 
     Raises:
-        DataError: The file cannot be read or unpacked, or a line is longer than 64 MiB.
+        DataError: The file cannot be read or unpacked, a line is longer than 64 MiB, or one of a
+            manifest is none.
     """
+    if not path.name.endswith(jsonl_text.SUFFIXES):
+        yield from _written_blocks(path, advance)
+        return
+    for block, first_line in _written_blocks(path, advance):
+        try:
+            yield from jsonl_text.transcript_blocks(path, block, first_line)
+        except UnicodeDecodeError:
+            raise _not_utf8(path, block, first_line) from None
+
+
+def _written_blocks(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[bytes, int]]:
+    """A file in blocks of whole lines."""
     rest, line_number, num_bytes = b"", 1, 0
     with opened(path) as source:
         stream = source.unpacked()
