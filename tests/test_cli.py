@@ -156,6 +156,30 @@ def test_a_bad_file_in_a_directory_is_named_and_the_others_done(
     assert "error: 1 of 4 files were not transcribed" in done.stderr
 
 
+def test_recordings_that_must_be_converted_are_named_and_the_others_done(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    utterance = read_manifest(tone_model.dev)[0]
+    for name in ("phone 1.m4a", "a.mp4"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x1cftypM4A " * 9)
+    cures = [
+        f"convert it first, such as with `ffmpeg -i {names}`"
+        for names in ("a.mp4 a.wav", "'phone 1.m4a' 'phone 1.wav'")
+    ]
+    done = run_asr("transcribe", tmp_path, "-m", tone_model.path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"error: cannot read {tmp_path / 'a.mp4'}; {cures[0]}",
+        f"error: cannot read {tmp_path / 'phone 1.m4a'}; {cures[1]}",
+    ]
+    (tmp_path / "a.wav").symlink_to(utterance.audio_path)
+    done = run_asr("transcribe", tmp_path, "-m", tone_model.path)
+    assert (done.returncode, done.stdout) == (1, f"{tmp_path / 'a.wav'}\t{utterance.text}\n")
+    assert "a.mp4" not in done.stderr, "it was converted"
+    done = run_asr("transcribe", tmp_path / "a.mp4", "-m", tone_model.path)
+    assert cures[0] in done.stderr
+
+
 def test_globs_are_expanded_and_empty_ones_refused(tone_model: ToneModel) -> None:
     folder = tone_model.dev.parent / "audio"
     done = run_asr("transcribe", folder / "dev[01].wav", "-m", tone_model.path)

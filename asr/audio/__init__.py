@@ -4,7 +4,14 @@ soundfile (libsndfile) decodes, torchaudio resamples; this package refuses what 
 let pass: files cut off, ranges past the end, samples that are not numbers.
 """
 
-from asr.audio.headers import PCM_ENCODINGS, AudioInfo, PcmFormat, probe_audio
+from asr.audio.headers import (
+    PCM_ENCODINGS,
+    UNREAD_SUFFIXES,
+    AudioInfo,
+    PcmFormat,
+    conversion,
+    probe_audio,
+)
 from asr.audio.reading import ReadOptions, read_audio, sample_range
 from asr.audio.resampling import num_resampled, resample
 from asr.audio.waveform import Channel, Waveform, check_channel, to_mono
@@ -12,12 +19,14 @@ from asr.audio.writing import write_audio
 
 __all__ = [
     "PCM_ENCODINGS",
+    "UNREAD_SUFFIXES",
     "AudioInfo",
     "Channel",
     "PcmFormat",
     "ReadOptions",
     "Waveform",
     "check_channel",
+    "conversion",
     "num_resampled",
     "probe_audio",
     "read_audio",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,12 @@ _BYTES_PER_SAMPLE = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE"
 _HEADER_MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"NIST", b"caff", b".snd")
 _WAYS_TO_STATE = "--pcm of asr transcribe, --raw of asr prepare, a PcmFormat in Python"
 _HEADERLESS_SUFFIXES = frozenset({".raw", ".pcm"})
+UNREAD_SUFFIXES = frozenset(
+    {".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".amr", ".awb", ".wma", ".webm", ".mka"}
+    | {".ac3", ".ape", ".wv"}
+)
+"""Of recordings in formats that libsndfile does not read; compare in lower case."""
+
 # Sizes that writers put where they could not know the real one, as into a pipe.
 _PLACEHOLDER_SIZE = 0x7FFF_0000
 _SIZED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "AIFF", "AU", "W64", "CAF"})
@@ -154,6 +161,16 @@ def describe(path: Path, file: soundfile.SoundFile) -> AudioInfo:
     return info
 
 
+def conversion(path: Path) -> str:
+    """A command that makes a readable file of a recording in another format.
+
+    >>> conversion(Path("calls/take 1.m4a"))
+    "`ffmpeg -i 'take 1.m4a' 'take 1.wav'`"
+    """
+    names = (shlex.quote(name) for name in (path.name, f"{path.stem}.wav"))
+    return f"`ffmpeg -i {' '.join(names)}`"
+
+
 def truncated(path: Path, details: str) -> DataError:
     """The error for a file that is shorter than it promises."""
     return DataError(f"{path} is cut off: {details}", hint="copy or download it again")
@@ -226,6 +243,8 @@ def _cure(path: Path) -> str:
         return "it is compressed by shorten; convert it with sph2pipe"
     if head[:4] in _HEADER_MAGIC:
         return "it is damaged or cut off; copy or download it again"
+    if path.suffix.lower() in UNREAD_SUFFIXES:
+        return f"convert it first, such as with {conversion(path)}"
     return (
         "expected WAV, FLAC, Ogg, MP3, AIFF or NIST sphere; if it is headerless, state its format "
         f"({_WAYS_TO_STATE})"

@@ -73,8 +73,9 @@ def transcribe(
     In the path, a tab, line feed, carriage return and backslash are written \t, \n, \r and \\ (a
     backslash not where it separates folders); --format jsonl has the path as JSON.
 
-    A file that cannot be read, and a directory or glob without audio, is named on standard error,
-    the others are done, and the exit status is 1.
+    A file that cannot be read, such as a recording in a directory whose format has to be converted
+    first, and a directory or glob without audio, is named on standard error, the others are done,
+    and the exit status is 1.
     """
     with require_extra("train", "transcribing with a PyTorch model"):
         from asr.recognizer import Recognizer, transcribe_each
@@ -144,14 +145,17 @@ def expand(names: Sequence[str]) -> tuple[list[str], list[DataError]]:
     A directory is searched for the usual suffixes; a file named outright may have any.
 
     Returns:
-        The files; and an error for each directory that holds no audio, each glob that matches
-        nothing or is none, and each name that cannot be looked at.
+        The files; and an error for each directory that holds no audio, each recording in one that
+        has to be converted first, each glob that matches nothing or is none, and each name that
+        cannot be looked at.
     """
     paths: list[str] = []
     problems: list[DataError] = []
     for name in names:
         try:
-            paths += _files(name)
+            found, unread = _files(name)
+            paths += found
+            problems += unread
         except DataError as error:
             problems.append(error)
         except OSError as error:
@@ -159,21 +163,28 @@ def expand(names: Sequence[str]) -> tuple[list[str], list[DataError]]:
     return paths, problems
 
 
-def _files(name: str) -> list[str]:
-    from asr.corpora.layout import find_audio
+def _files(name: str) -> tuple[list[str], list[DataError]]:
+    """What a name means, and what it means that cannot be read."""
+    from asr.audio import UNREAD_SUFFIXES, conversion
+    from asr.corpora.layout import find_audio, without_readable
 
     if not name:
         raise DataError("the name of a file is empty", hint="for the current directory write .")
-    path = Path(name)
+    path, unread = Path(name), list[Path]()
     if path.is_dir():
         found = find_audio(path)
+        unread = without_readable(find_audio(path, UNREAD_SUFFIXES), found)
     elif name != "-" and not path.exists() and any(mark in name for mark in "*?["):
         found = _matches(name)
     else:
-        return [name]
-    if not found:
+        return [name], []
+    if not found and not unread:
         raise DataError(f"no audio file in {name}")
-    return [str(one) for one in found]
+    problems = [
+        DataError(f"cannot read {one}", f"convert it first, such as with {conversion(one)}")
+        for one in unread
+    ]
+    return [str(one) for one in found], problems
 
 
 def _matches(pattern: str) -> list[Path]:

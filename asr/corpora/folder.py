@@ -24,21 +24,21 @@ unknown.
 
 from __future__ import annotations
 
-import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.audio import UNREAD_SUFFIXES, conversion
 from asr.corpora.generic import GenericOptions, found
 from asr.corpora.layout import (
     AUDIO_SUFFIXES,
     RAW_SUFFIXES,
-    UNREAD_SUFFIXES,
     find_audio,
     parse_named,
     path_id,
     read_text,
+    without_readable,
 )
 from asr.corpora.listing import Entry, Importer, Listing
 from asr.corpora.splits import SPLIT_NAMES
@@ -115,11 +115,10 @@ def _find_files(source: Path, options: FolderOptions) -> _Files:
         unread |= RAW_SUFFIXES
     found = find_audio(source, read | unread | {".txt"})
     audio = [path for path in found if path.suffix.lower() in read]
-    stems = {path.with_suffix("") for path in audio}
     others = [path for path in found if path.suffix.lower() in unread]
     return _Files(
         audio,
-        [path for path in others if path.is_file() and path.with_suffix("") not in stems],
+        without_readable(others, audio),
         {p.with_suffix(""): p for p in found if p.suffix.lower() == ".txt" and p.is_file()},
     )
 
@@ -132,13 +131,8 @@ def _no_audio(source: Path, files: _Files) -> DataError:
     suffixes = ", ".join(sorted({path.suffix.lower() for path in foreign}))
     return DataError(
         f"{source} holds no audio that can be read: {suffixes} files only",
-        hint=f"convert them first, such as with {_conversion(foreign[0])}",
+        hint=f"convert them first, such as with {conversion(foreign[0])}",
     )
-
-
-def _conversion(path: Path) -> str:
-    names = (shlex.quote(name) for name in (path.name, f"{path.stem}.wav"))
-    return f"`ffmpeg -i {' '.join(names)}`"
 
 
 def _unread(source: Path, files: _Files) -> list[Problem]:
@@ -147,7 +141,7 @@ def _unread(source: Path, files: _Files) -> list[Problem]:
         if path.suffix.lower() in RAW_SUFFIXES:
             reason = f"{path} has no header: say --raw ENCODING:RATE"
         else:
-            reason = f"{path} cannot be read: convert it first, such as with {_conversion(path)}"
+            reason = f"{path} cannot be read: convert it first, such as with {conversion(path)}"
         problems.append(Problem(path_id(path, source), reason))
     return problems
 

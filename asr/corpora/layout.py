@@ -19,12 +19,6 @@ AUDIO_SUFFIXES = frozenset(
 )
 """Of files that state their own format; compare in lower case."""
 
-UNREAD_SUFFIXES = frozenset(
-    {".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".amr", ".awb", ".wma", ".webm", ".mka"}
-    | {".ac3", ".ape", ".wv"}
-)
-"""Of recordings in formats that libsndfile does not read; compare in lower case."""
-
 RAW_SUFFIXES = frozenset({".raw", ".pcm"})
 """Of files without a header, whose format must be told."""
 
@@ -152,6 +146,12 @@ def find_audio(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[
         if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+
+
+def without_readable(paths: Iterable[Path], audio: Iterable[Path]) -> list[Path]:
+    """Files of `paths` that have none of `audio` of their name beside them."""
+    stems = {path.with_suffix("") for path in audio}
+    return [path for path in paths if path.is_file() and path.with_suffix("") not in stems]
 
 
 def path_id(path: Path, root: Path) -> str:
