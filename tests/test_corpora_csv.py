@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 from corpus_files import write_audio_file, write_lines
@@ -153,6 +155,16 @@ def test_missing_audio_is_reported(folder: Path) -> None:
     problems: list[Problem] = []
     prepare("csv", path, folder.parent / "out", WHOLE, problems.append)
     assert [problem.utterance_id for problem in problems] == ["clips-z"]
+
+
+@pytest.mark.parametrize(("in_names", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_written_otherwise_than_in_names(
+    folder: Path, in_names: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"]
+) -> None:
+    audio = write_audio_file(folder / f"{normalize(in_names, 'é/ü')}.wav")
+    path = write_lines(folder / "all.csv", "audio,text", f"{normalize(in_table, 'é/ü')}.wav,x")
+    found = run(path, **WHOLE)["train"]
+    assert [one.audio_path for one in found] == [audio]
 
 
 def test_the_same_file_in_two_splits(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
+from unicodedata import normalize
 
 import pytest
 from corpus_files import write_audio_file, write_lines
@@ -13,6 +15,7 @@ from asr.corpora import prepare
 from asr.errors import DataError
 from asr.manifest import Problem, Utterance
 
+Form = Literal["NFC", "NFD"]
 WHOLE = {"dev_fraction": 0, "test_fraction": 0}
 
 
@@ -192,6 +195,30 @@ def test_suffixes_of_texts_may_be_in_capitals(folder: Path) -> None:
     write_audio_file(folder / "CAP.WAV")
     write_lines(folder / "CAP.TXT", "loud")
     assert texts(run(folder, **WHOLE)["train"]) == {"CAP": "loud"}
+
+
+@pytest.mark.parametrize(("in_names", "in_texts"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("beside", [True, False])
+def test_accents_may_be_written_otherwise_than_in_names(
+    folder: Path, in_names: Form, in_texts: Form, beside: bool
+) -> None:
+    write_audio_file(folder / f"{normalize(in_names, 'Übung é')}.wav")
+    name, text = normalize(in_texts, "Übung é"), normalize(in_names, "é")
+    if beside:
+        write_lines(folder / f"{name}.txt", text)
+    else:
+        write_lines(folder / "transcripts.txt", f"{name}.wav\t{text}")
+    assert [one.text for one in run(folder, **WHOLE)["train"]] == [text], "as it stands"
+
+
+def test_names_that_only_look_the_same_are_two(folder: Path) -> None:
+    names = [normalize(form, "é") for form in ("NFC", "NFD")]
+    for name in names:
+        write_audio_file(folder / f"{name}.wav")
+        write_lines(folder / f"{name}.txt", str(len(name)))
+    if len(list(folder.glob("*.wav"))) == 1:
+        pytest.skip("this file system has one name for both")
+    assert texts(run(folder, **WHOLE)["train"]) == {name: str(len(name)) for name in names}
 
 
 @pytest.mark.parametrize("line", ["alone", "\tno name"])

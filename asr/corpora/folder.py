@@ -9,7 +9,8 @@ or one file (`--transcripts FILE`, or `transcripts.txt` or `transcripts.tsv` in 
     take1.wav<TAB or space>what is said
 
 where a name is the audio file's path below the folder, with or without its suffix, or just its own
-name where that is unique. With a tab in the line, the name may hold spaces.
+name where that is unique. With a tab in the line, the name may hold spaces. An accented letter may
+be one character or two, in the file as in a name.
 
 A recording without a transcript is named as a problem, and so is a transcript without a recording
 that can be read: `b.txt` alone, or beside a `b.m4a` that has to be converted first. A text file
@@ -34,6 +35,7 @@ from asr.corpora.generic import GenericOptions, found
 from asr.corpora.layout import (
     AUDIO_SUFFIXES,
     RAW_SUFFIXES,
+    composed,
     find_audio,
     parse_named,
     path_id,
@@ -157,8 +159,9 @@ def _transcripts(
         return _listed_transcripts(source, files, listed)
     texts: dict[Path, str] = {}
     left_out = _without_recording(source, files)
+    alike = {_stem(path): path for path in files.texts.values()}
     for path in files.audio:
-        beside = files.texts.get(path.with_suffix(""))
+        beside = files.texts.get(path.with_suffix("")) or alike.get(_stem(path))
         if beside is None:
             missing = path.with_suffix(".txt")
             left_out.append(Problem(path_id(path, source), f"there is no {missing}"))
@@ -173,13 +176,13 @@ def _transcripts(
 def _without_recording(source: Path, files: _Files) -> list[Problem]:
     """Transcripts alone; one beside a recording that is not read is no problem of its own."""
     recordings = [*files.audio, *files.unread]
-    stems = {path.with_suffix("") for path in recordings}
+    stems = set(map(_stem, recordings))
     beside = {path.parent for path in recordings}
     above = {folder for path in beside for folder in path.parents} - beside
     return [
         Problem(path_id(path, source), f"{path} has no recording of its name beside it")
-        for stem, path in files.texts.items()
-        if stem not in stems
+        for path in files.texts.values()
+        if _stem(path) not in stems
         and path.stem.lower() not in DOCUMENT_NAMES
         and path.parent not in above
     ]
@@ -192,7 +195,8 @@ def _listed_transcripts(
     places, unread = _names(source, files.audio), _names(source, files.unread)
     texts: dict[Path, str] = {}
     left_out: list[Problem] = []
-    for name, text in named.items():
+    for written, text in named.items():
+        name = composed(written)
         paths = [*places.get(name, ()), *unread.get(name, ())]
         if not paths:
             left_out.append(Problem(name, f"{listed} has it, but there is no such audio file"))
@@ -207,6 +211,10 @@ def _listed_transcripts(
     missing = [path for path in files.audio if path not in texts]
     left_out += [Problem(path_id(p, source), f"{listed} has no line for it") for p in missing]
     return texts, left_out
+
+
+def _stem(path: Path) -> str:
+    return composed(str(path.with_suffix("")))
 
 
 def _name_and_text(line: str) -> tuple[str, str]:
@@ -224,7 +232,7 @@ def _names(source: Path, files: Sequence[Path]) -> Mapping[str, list[Path]]:
     for path in files:
         relative = path.relative_to(source)
         called = {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem}
-        for name in called:
+        for name in set(map(composed, called)):
             names[name].append(path)
     return names
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from asr.audio import PcmFormat
-from asr.corpora.layout import RAW_SUFFIXES
+from asr.corpora.layout import RAW_SUFFIXES, as_on_disk
 from asr.corpora.listing import Entry, Listing
 from asr.corpora.splits import SPLIT_NAMES, SplitOptions, complete_splits
 from asr.errors import DataError
@@ -157,6 +157,7 @@ def _with_format(entry: Entry, options: GenericOptions) -> Entry:
     is_raw = options.raw is not None and entry.audio_path.suffix.lower() in RAW_SUFFIXES
     return dataclasses.replace(
         entry,
+        audio_path=as_on_disk(entry.audio_path),
         channel="mix" if options.channel is None else options.channel,
         pcm=parse_raw_format(options.raw) if is_raw and options.raw else None,
     )

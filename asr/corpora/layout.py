@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -152,6 +154,26 @@ def without_readable(paths: Iterable[Path], audio: Iterable[Path]) -> list[Path]
     """Files of `paths` that have none of `audio` of their name beside them."""
     stems = {path.with_suffix("") for path in audio}
     return [path for path in paths if path.is_file() and path.with_suffix("") not in stems]
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC); macOS and some archives write letter and accent."""
+    return unicodedata.normalize("NFC", name)
+
+
+def as_on_disk(path: Path) -> Path:
+    """The file that a corpus names; where there is none, one whose name only looks the same.
+
+    That is, its name or all of its path is in another Unicode normal form.
+    """
+    if str(path).isascii() or os.path.exists(path):  # noqa: PTH110 (False for an impossible name)
+        return path
+    for form in ("NFC", "NFD"):
+        name = path.with_name(unicodedata.normalize(form, path.name))
+        for other in (name, Path(unicodedata.normalize(form, str(path)))):
+            if os.path.exists(other):  # noqa: PTH110
+                return other
+    return path
 
 
 def path_id(path: Path, root: Path) -> str:
