@@ -91,6 +91,19 @@ def test_splits_do_not_depend_on_damage(source: Path, tmp_path: Path) -> None:
         assert utterances == [one for one in whole[name] if one.id != "s03-t0"]
 
 
+def test_a_split_that_damage_leaves_empty_is_named(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = run(source, tmp_path / "a")
+    assert not caplog.messages
+    for one in splits["dev"]:
+        damage(one.audio_path)
+    prepare("folder", source, tmp_path / "b", {"speaker_folders": True}, lambda _: None)
+    num = len(splits["dev"])
+    assert caplog.messages == [f"warning: dev is empty: all {num} utterances of it left out"]
+    assert not (tmp_path / "b/dev.jsonl").exists()
+
+
 def test_nothing_usable_is_an_error(source: Path, tmp_path: Path) -> None:
     for path in source.rglob("*.wav"):
         path.write_bytes(b"")

@@ -45,6 +45,7 @@ def prepare_corpus(
     check_disjoint(listing.splits, listing.speakers_shared)
     splits, left_out = measure(listing)
     _report(left_out, splits, source, on_left_out)
+    _warn_of_empty(listing, splits)
     if importer.derive is not None:
         splits = importer.derive(splits, out.absolute(), settings)
         check_disjoint(splits, listing.speakers_shared)
@@ -172,7 +173,8 @@ def _report(
     on_left_out: Callable[[Problem], None] | None,
 ) -> None:
     if left_out and on_left_out is None:
-        raise _unusable(left_out, f"{len(left_out)} utterances of {source} cannot be used")
+        num = "1 utterance" if len(left_out) == 1 else f"{len(left_out)} utterances"
+        raise _unusable(left_out, f"{num} of {source} cannot be used")
     if on_left_out is not None:
         for one in left_out:
             on_left_out(one)
@@ -180,6 +182,14 @@ def _report(
         raise _unusable(left_out, f"no utterance of {source} can be used")
     if not splits:
         raise DataError(f"{source} holds no utterances")
+
+
+def _warn_of_empty(listing: Listing, splits: Splits) -> None:
+    """Splits are drawn before any audio is read, so that damage moves no utterance to another."""
+    for name, entries in listing.splits.items():
+        if entries and name not in splits:
+            utterances = "its utterance" if len(entries) == 1 else f"all {len(entries)} utterances"
+            log.warning("warning: %s is empty: %s of it left out", name, utterances)
 
 
 def _unusable(left_out: list[Problem], what: str) -> DataError:
