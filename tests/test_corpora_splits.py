@@ -106,6 +106,25 @@ def test_one_utterance_cannot_be_divided() -> None:
     assert caught.value.hint == "set --dev-fraction and --test-fraction to 0"
 
 
+@pytest.mark.parametrize(
+    ("by", "num_each", "what"),
+    [
+        ("recording", 1, "2 utterances of 2 recordings: after test, one recording is left"),
+        ("recording", 2, "4 utterances of 2 recordings: after test, one recording is left"),
+        ("utterance", 1, "2 utterances: after test, one utterance is left"),
+    ],
+)
+def test_one_recording_for_each_of_two_splits_leaves_none(
+    by: SplitBy, num_each: int, what: str
+) -> None:
+    entries = [entry(f"{path}{n}", path=f"{path}.wav") for path in "ab" for n in range(num_each)]
+    message = f"cannot hold test and dev out of {what}, and train needs it"
+    with pytest.raises(DataError, match=message) as caught:
+        complete_splits({"train": entries}, SplitOptions(split_by=by))
+    other = "use --split-by utterance, or " if num_each > 1 else ""
+    assert caught.value.hint == f"{other}set --dev-fraction or --test-fraction to 0"
+
+
 @pytest.mark.parametrize(("by", "num_held"), [("recording", 3), ("utterance", 1)])
 def test_utterances_of_one_recording_stay_together(by: SplitBy, num_held: int) -> None:
     entries = [

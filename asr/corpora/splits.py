@@ -69,7 +69,7 @@ def complete_splits(
 
     Raises:
         ConfigError: Speakers are to stay together, and none is known.
-        DataError: Some speakers are known and some not, or there are too few to divide.
+        DataError: Some speakers are known and some not, or there are too few groups to divide.
     """
     splits = {name: list(entries) for name, entries in given.items() if entries}
     fractions = {"test": options.test_fraction, "dev": options.dev_fraction}
@@ -83,10 +83,23 @@ def complete_splits(
             "splits by speaker are not possible: no speaker is known",
             hint="name them (of a folder: --speaker-folders), or use --split-by recording",
         )
+    num_groups = len(_groups(splits["train"], by))
     for name in missing:
+        if name != missing[0] and len(_groups(splits["train"], by)) < 2:
+            raise _none_left(missing[0], name, total, num_groups, by)
         target = fractions[name] * total
         splits["train"], splits[name] = hold_out(splits["train"], target, by)
     return splits
+
+
+def _none_left(first: str, second: str, total: int, num_groups: int, by: SplitBy) -> DataError:
+    of = "" if by == "utterance" else f" of {num_groups} {by}s"
+    other = "use --split-by utterance, or " if 2 < total > num_groups else ""
+    return DataError(
+        f"cannot hold {first} and {second} out of {total} utterances{of}: after {first}, one {by} "
+        "is left, and train needs it",
+        hint=f"{other}set --dev-fraction or --test-fraction to 0",
+    )
 
 
 def hold_out(
