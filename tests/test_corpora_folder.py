@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
@@ -278,13 +277,21 @@ def test_raw_files_need_their_format(folder: Path) -> None:
     assert run(folder, raw="s16be:8000", **WHOLE)["train"][0].duration_s == 0.5
 
 
-def test_two_formats_of_one_recording_are_refused(folder: Path) -> None:
-    for suffix in (".wav", ".flac"):
-        write_audio_file(folder / f"a{suffix}")
-    write_lines(folder / "a.txt", "x")
-    both = re.escape(f"({folder / 'a.flac'} and {folder / 'a.wav'})")
-    with pytest.raises(DataError, match=f"utterance id 'a' is twice in train {both}"):
-        run(folder, **WHOLE)
+def test_recordings_of_one_id_are_reported_and_the_rest_prepared(folder: Path) -> None:
+    for name in ("a.wav", "a.flac", "b c.wav", "b_c.wav", "d.wav"):
+        path = write_audio_file(folder / name)
+        write_lines(path.with_suffix(".txt"), "x")
+    problems: list[Problem] = []
+    splits = prepare("folder", folder, folder.parent / "out", WHOLE, problems.append)
+    assert texts(splits["train"]) == {"d": "x"}
+    assert {one.utterance_id: one.reason for one in problems} == {
+        one_id: f"{folder / first} and {folder / second} would both have this id: "
+        "rename or remove one"
+        for one_id, first, second in (
+            ("a", "a.flac", "a.wav"),
+            ("b_c", "b c.wav", "b_c.wav"),
+        )
+    }
 
 
 def test_a_file_name_that_is_not_utf_8_is_reported(folder: Path) -> None:

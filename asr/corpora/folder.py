@@ -13,10 +13,10 @@ name where that is unique. With a tab in the line, the name may hold spaces. An 
 be one character or two, in the file as in a name.
 
 A recording without a transcript is named as a problem, and so is a transcript without a recording
-that can be read: `b.txt` alone, or beside a `b.m4a` that has to be converted first. A text file
-without a recording is taken for a transcript, except if it is called as documents are
-(`README.txt`; `DOCUMENT_NAMES`), or if recordings are in folders below its own and none is beside
-it.
+that can be read: `b.txt` alone, or beside a `b.m4a` that has to be converted first. So are two
+recordings of one name, `c.wav` and `c.flac`, of which neither is taken. A text file without a
+recording is taken for a transcript, except if it is called as documents are (`README.txt`;
+`DOCUMENT_NAMES`), or if recordings are in folders below its own and none is beside it.
 
 Audio may lie at any depth. With `train/`, `dev/`, `test/` in the folder those are the splits. With
 `--speaker-folders`, the first folder below (of the split) names the speaker; otherwise speakers are
@@ -84,12 +84,15 @@ def find_folder(source: Path, options: FolderOptions) -> Listing:
     left_out += _unread(source, files)
     splits = _split_folders(source)
     given: dict[str, list[Entry]] = defaultdict(list)
-    for path in files.audio:
-        if path not in texts:
+    paths = _by_id(source, [path for path in files.audio if path in texts])
+    for utterance_id, (path, *others) in paths.items():
+        if others:
+            reason = f"{path} and {others[0]} would both have this id: rename or remove one"
+            left_out.append(Problem(utterance_id, reason))
             continue
         split, top = _split_of(path, source, splits)
         speaker = _speaker(path, top) if options.speaker_folders else None
-        given[split].append(Entry(path_id(path, source), path, texts[path], speaker))
+        given[split].append(Entry(utterance_id, path, texts[path], speaker))
     return found(given, left_out, options)
 
 
@@ -235,6 +238,14 @@ def _names(source: Path, files: Sequence[Path]) -> Mapping[str, list[Path]]:
         for name in set(map(composed, called)):
             names[name].append(path)
     return names
+
+
+def _by_id(source: Path, files: Sequence[Path]) -> Mapping[str, list[Path]]:
+    """Recordings by id: `a.wav` and `a.flac` have one, and so have `a b.wav` and `a_b.wav`."""
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        paths[path_id(path, source)].append(path)
+    return paths
 
 
 def _split_folders(source: Path) -> dict[Path, str]:
