@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import typer
@@ -10,7 +12,7 @@ from corpus_files import damage, write_audio_file, write_lines
 from typer.testing import CliRunner, Result
 
 from asr.cli.prepare import prepare
-from asr.corpora import CORPORA
+from asr.corpora import CORPORA, load_importer
 from asr.errors import AsrError, ConfigError
 from asr.manifest import read_manifest
 
@@ -111,10 +113,10 @@ def test_any_option_by_its_name(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("an4", "--test-speaker", "x"), "--test-speaker does not apply to an4"),
-        (("fsdd", "--column", "text=x"), "--column does not apply to fsdd"),
-        (("folder", "--validated"), "--validated does not apply to folder"),
-        (("ljspeech", "--download", "dev-clean"), "--download does not apply to ljspeech"),
+        (("an4", "--test-speaker", "x"), "the option test_speaker does not apply to an4"),
+        (("fsdd", "--column", "text=x"), "the option column does not apply to fsdd"),
+        (("folder", "--validated"), "the option validated does not apply to folder"),
+        (("ljspeech", "--download", "dev-clean"), "the option download does not apply to ljspeech"),
         (("csv", "--column", "text"), "cannot read --column 'text'"),
         (("csv", "--set", "=1"), "cannot read --set '=1'"),
         (("csv", "--channel", "1", "--set", "channel=2"), "channel is given twice"),
@@ -132,7 +134,18 @@ def test_impossible_options(arguments: tuple[str, ...], message: str, tmp_path: 
 
 def test_the_hint_names_the_corpuss_own_options(tmp_path: Path) -> None:
     error = error_of("yesno", "--seed", 1, "--source", tmp_path, "--out", tmp_path)
-    assert error.hint == "it has --dev-fraction"
+    assert error.hint == "it has dev_fraction; each may be given as --set NAME=VALUE"
+
+
+def test_brackets_name_the_corpora_that_an_option_applies_to() -> None:
+    options = {name: set(load_importer(name).options.model_fields) for name in CORPORA}
+    num_bracketed = 0
+    for name, annotation in get_type_hints(prepare, include_extras=True).items():
+        declared = next(iter(getattr(annotation, "__metadata__", ())), None)
+        if named := re.search(r"\[(.+)\]", getattr(declared, "help", None) or ""):
+            num_bracketed += 1
+            assert set(named[1].split(", ")) == {one for one in CORPORA if name in options[one]}
+    assert num_bracketed > 10
 
 
 def test_digits_are_made_below_out(tmp_path: Path) -> None:

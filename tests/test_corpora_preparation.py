@@ -329,8 +329,8 @@ def test_unknown_corpus_names_the_nearest() -> None:
 def test_an_option_of_another_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         prepare("an4", tmp_path, tmp_path / "out", {"test_speaker": "x"})
-    assert caught.value.message == "--test-speaker does not apply to an4"
-    assert caught.value.hint == "it has --dev-fraction"
+    assert caught.value.message == "the option test_speaker does not apply to an4"
+    assert caught.value.hint == "it has dev_fraction; each may be given as --set NAME=VALUE"
 
 
 def test_an_option_out_of_range_is_refused(tmp_path: Path) -> None:

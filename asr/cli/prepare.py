@@ -49,7 +49,8 @@ def prepare(
         int | None, typer.Option(help="Connected utterances to join of each speaker [fsdd].")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of what is drawn [fsdd, digits, spoken].")
+        int | None,
+        typer.Option(help="Of what is drawn [fsdd, digits, spoken, joined, background]."),
     ] = None,
     download: Annotated[
         list[str] | None,

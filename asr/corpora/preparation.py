@@ -123,20 +123,12 @@ def _check_option_names(corpus: str, importer: Importer[Any], options: Mapping[s
     known = importer.options.model_fields
     for name in options:
         if name not in known:
-            flags = ", ".join(flag(field) for field in known)
             raise ConfigError(
-                f"{flag(name)} does not apply to {corpus}",
-                hint=f"it has {flags}" if flags else "it has no options of its own",
+                f"the option {name} does not apply to {corpus}",
+                hint=f"it has {', '.join(known)}; each may be given as --set NAME=VALUE"
+                if known
+                else "it has no options of its own",
             )
-
-
-def flag(option: str) -> str:
-    """An option as the command line spells it.
-
-    >>> flag("test_speaker")
-    '--test-speaker'
-    """
-    return "--" + option.replace("_", "-")
 
 
 def _check_target(importer: Importer[Any], source: Path, out: Path) -> None:
