@@ -71,7 +71,7 @@ def test_words_may_hold_any_character_but_white_space(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "problem"),
     [
-        ("\\data\\", "", 18, "ends too early"),
+        ("\\data\\", "", 18, "ends without a line \\data\\: it is no ARPA model"),
         ("ngram 1=4\n", "ngram 2=4\n", 4, "expected `ngram 1="),
         ("ngram 1=4\nngram  2 = 2\n", "", 5, "expected `ngram 1="),
         ("\\1-grams:", "\\one-grams:", 7, "expected \\1-grams:"),

@@ -144,7 +144,7 @@ class _ArpaReader:
             hint="expected an n-gram model in ARPA format",
         )
 
-    def _next_line(self) -> bytes:
+    def _next_line(self, if_none: str = "the file ends too early") -> bytes:
         """The next line that is not blank, stripped.
 
         Raises:
@@ -158,10 +158,11 @@ class _ArpaReader:
             self._place = end + 1
             if line:
                 return line
-        raise self._error("the file ends too early")
+        raise self._error(if_none)
 
     def _read_header(self) -> list[_Section]:
-        while self._next_line() != b"\\data\\":
+        none = "the file ends without a line \\data\\: it is no ARPA model"
+        while self._next_line(none) != b"\\data\\":
             pass
         sections: list[_Section] = []
         while match := COUNT_LINE.fullmatch(line := self._next_line()):
