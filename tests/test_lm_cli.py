@@ -11,7 +11,7 @@ from lm_files import GOLDEN, assert_same_ngrams, ngrams_of, read_ngrams
 from typer.testing import CliRunner
 
 from asr.cli import app
-from asr.errors import ConfigError, DataError
+from asr.errors import ConfigError, DataError, ModelFileError
 from asr.lm.files import read_model
 
 COMMANDS, HELDOUT = GOLDEN / "commands.txt", GOLDEN / "heldout.txt"
@@ -148,6 +148,18 @@ def test_prune_reports_what_it_dropped(tmp_path: Path) -> None:
     sizes = read_model(out).num_ngrams
     assert f"3-grams: 1922 -> {sizes[2]}" in stderr
     assert sizes[2] < 1922
+
+
+def test_prune_at_no_threshold_keeps_all_and_so_writes_the_other_kind(tmp_path: Path) -> None:
+    # The loss of this bigram, which backing off would give too, is 0 but for rounding.
+    rows = "\\1-grams:\n-99 <s> 0\n-0.30103 a 0\n-0.30103 </s>\n\\2-grams:\n-0.30103 a a\n"
+    arpa, out = tmp_path / "lm.arpa", tmp_path / "lm.bin"
+    arpa.write_text(f"\\data\\\nngram 1=3\nngram 2=1\n{rows}\\end\\\n")
+    lm("prune", arpa, "-o", out, "--threshold", 0)
+    assert_same_ngrams(ngrams_of(read_model(out)), ngrams_of(read_model(arpa)), 0.0)
+    out.write_bytes(out.read_bytes()[:-1])
+    with pytest.raises(ModelFileError, match=r"`asr lm prune --threshold 0` from an ARPA file"):
+        lm("perplexity", out, COMMANDS)
 
 
 def test_adapt_adds_words(tmp_path: Path) -> None:

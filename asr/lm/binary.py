@@ -117,7 +117,10 @@ def read_binary(path: Path) -> NgramModel:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise ModelFileError(f"cannot read {path}: {error}") from None
-    hint = "write it again with `asr lm build` from its text or ARPA file"
+    hint = (
+        "write it again: with `asr lm build` from its text, or with `asr lm prune --threshold 0` "
+        "from an ARPA file, which drops nothing"
+    )
     with damage_named(str(path), "binary", hint):
         return _parse(content)
 

@@ -36,14 +36,17 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
 
     Args:
         model: The model.
-        threshold: Relative change of the perplexity that one n-gram's loss may cause; at least 0;
-            1e-8 is mild, 1e-6 strong. Beginnings of kept n-grams stay.
+        threshold: Relative change of the perplexity that one n-gram's loss may cause; at least 0,
+            which leaves the model as it is; 1e-8 is mild, 1e-6 strong. Beginnings of kept n-grams
+            stay.
 
     Raises:
         DataError: The threshold is negative.
     """
     if not threshold >= 0:
         raise DataError(f"threshold {threshold}, expected at least 0")
+    if threshold == 0:
+        return model  # no loss is below it, though rounding makes some so
     is_kept = kept_nodes(model.tables, model.bos_id, threshold)
     rows, begin, tables = order_rows(model), 1, []
     for ids, end in zip(rows, model.order_ends, strict=True):
