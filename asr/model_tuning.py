@@ -17,7 +17,7 @@ from asr.decoding import LogProbs
 from asr.errors import ConfigError, DataError
 from asr.files import check_output
 from asr.lm.binary import model_to_bytes
-from asr.manifest import Utterance, read_manifests
+from asr.manifest import Utterance, read_manifests, require_readable
 from asr.plots import plot_surface
 from asr.progress import progress_bar
 from asr.recognizer import Recognizer, read_groups, store_decoding
@@ -93,6 +93,8 @@ def tune_model(request: TuneRequest) -> ModelTuning:
     if request.picture is not None:
         check_output(request.picture, (request.model, *request.manifests))
     recognizer = Recognizer.load(request.model, request.device, DecodingChoice(decoder="greedy"))
+    utterances = read_manifests(request.manifests)
+    require_readable(utterances)
     setup = beam_setup(recognizer.source.without_settings(), choice)
     if request.picture is not None and setup.knowledge.lm is None:
         raise ConfigError(
@@ -100,7 +102,6 @@ def tune_model(request: TuneRequest) -> ModelTuning:
             "language model",
             hint="give --lm FILE, or leave --plot out",
         )
-    utterances = read_manifests(request.manifests)
     data = DevelopmentSet(
         recognizer.tokenizer,
         recognizer.frame_s,

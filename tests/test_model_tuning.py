@@ -232,11 +232,13 @@ def test_unreadable_audio_is_named(tone_model: ToneModel, model: Path, tmp_path:
     lines = [json.loads(line) for line in tone_model.dev.read_text().splitlines()]
     for line in lines:
         line["audio_path"] = str(tone_model.dev.parent / line["audio_path"])
-    lines[3]["audio_path"] = "/nowhere.wav"
+    for index in (3, 5):
+        lines[index]["audio_path"] = "/nowhere.wav"
     manifest = tmp_path / "dev.jsonl"
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(DataError, match=r"^dev3: .*nowhere\.wav"):
-        asr("tune", model, manifest)
+    named = "dev3: there is no file /nowhere.wav; dev5: there is no file /nowhere.wav;"
+    with pytest.raises(DataError, match=f"^2 of 20 utterances cannot be used: {named} mend"):
+        asr("tune", model, manifest, "--lm", "would-be-read-later.arpa")
 
 
 def test_emissions_are_those_of_each_utterance_alone(tone_model: ToneModel) -> None:

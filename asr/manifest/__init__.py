@@ -8,7 +8,7 @@ folder with manifest and audio can be moved::
     {"id": "fash-an251", "audio_path": "wav/an251.flac", "duration_s": 1.75, "text": "YES"}
 """
 
-from asr.manifest.checking import Problem, check_manifest
+from asr.manifest.checking import Problem, check_manifest, require_readable
 from asr.manifest.lines import read_manifest, read_manifests, write_manifest
 from asr.manifest.utterance import Utterance
 
@@ -18,5 +18,6 @@ __all__ = [
     "check_manifest",
     "read_manifest",
     "read_manifests",
+    "require_readable",
     "write_manifest",
 ]

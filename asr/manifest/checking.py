@@ -14,6 +14,8 @@ from asr.manifest.utterance import Utterance
 from asr.text import TextConfig, normalize
 from asr.tokens import Tokenizer
 
+_MAX_SHOWN = 5
+
 FrameCounter = Callable[[int, int], int]
 """Samples, and their rate in Hz, to the frames that a model puts out for them."""
 
@@ -63,6 +65,25 @@ def check_manifest(
         ids.add(utterance.id)
         problems += [Problem(utterance.id, reason) for reason in reasons]
     return problems
+
+
+def require_readable(utterances: Sequence[Utterance]) -> None:
+    """Refuse a set of which some audio cannot be used, before any work is done on the rest.
+
+    Raises:
+        DataError: Naming the first utterances and counting all.
+    """
+    problems = check_manifest(utterances)
+    if not problems:
+        return
+    num_bad = len({problem.utterance_id for problem in problems})
+    named = "; ".join(f"{one.utterance_id}: {one.reason}" for one in problems[:_MAX_SHOWN])
+    more = len(problems) - _MAX_SHOWN
+    raise DataError(
+        f"{num_bad} of {len(utterances)} utterances cannot be used: {named}"
+        + (f"; and {more} more" if more > 0 else ""),
+        hint="mend the audio, or remove those lines",
+    )
 
 
 def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | DataError:
