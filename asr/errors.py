@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-NOT_UTF8_HINT = "convert it first, such as with iconv -f latin1 -t utf-8"
-"""What to do about a text of another encoding."""
 
 
 class AsrError(Exception):
@@ -44,6 +42,17 @@ class TrainingError(AsrError):
 
 class MissingExtraError(AsrError):
     """A command needs packages of an extra that is not installed."""
+
+
+def not_utf8_hint(beginning: bytes) -> str:
+    """What to do about a text of another encoding.
+
+    Args:
+        beginning: Of the text; a byte-order mark of UTF-16, which Windows writes, is looked for.
+    """
+    is_utf16 = beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if is_utf16 else "latin1"
+    return f"convert it first, such as with iconv -f {encoding} -t utf-8"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from asr.errors import DataError
+from asr.errors import DataError, not_utf8_hint
 from asr.jsonl import parse_object
 
 Format = Literal["text", "kaldi", "jsonl", "trn"]
@@ -73,7 +73,7 @@ def _read_lines(path: Path) -> list[str]:
         raise DataError(f"cannot read transcripts {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8 text (byte {error.start})", hint="convert it to UTF-8"
+            f"{path} is not UTF-8 text (byte {error.start})", hint=not_utf8_hint(error.object)
         ) from None
     # Not `splitlines`: it also breaks at U+2028, U+0085 and others, which may stand inside a text.
     lines = text.split("\n")

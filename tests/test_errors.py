@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from asr import errors
+from asr.corpora.layout import read_text
+from asr.decoding.grammar import read_grammar
 from asr.errors import AsrError, DataError, MissingExtraError, require_extra
+from asr.lm.counting import text_lines
+from asr.manifest import read_manifest
+from asr.tokens.dictionary import read_dictionary
+from asr.transcripts import read_transcripts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,6 +25,23 @@ def test_message_and_hint_are_kept_apart() -> None:
     assert (error.message, error.hint) == ("x is 3, expected 2", "make it 2")
     assert str(error) == "x is 3, expected 2; make it 2"
     assert str(DataError("x is 3, expected 2")) == "x is 3, expected 2"
+
+
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be", "latin1"])
+def test_a_text_of_another_encoding_is_named_as_what_it_is(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(("" if name == "latin1" else "\ufeff").encode(name) + "é\n".encode(name))
+    readers: list[Callable[[Path], object]] = [
+        *(read_text, read_manifest, read_grammar, read_dictionary),
+        lambda path: list(text_lines(path)),
+        lambda path: read_transcripts(path, "kaldi"),
+    ]
+    for read in readers:
+        with pytest.raises(DataError) as caught:
+            read(path)
+        encoding = name.removesuffix("-le").removesuffix("-be")
+        hint = f"convert it first, such as with iconv -f {encoding} -t utf-8"
+        assert caught.value.hint == hint
 
 
 def test_every_error_is_an_asr_error_with_a_docstring() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from asr.errors import DataError
+from asr.errors import DataError, not_utf8_hint
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -44,7 +44,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 (byte {error.start})",
-            hint="convert it first, such as with iconv -f latin1 -t utf-8",
+            hint=not_utf8_hint(error.object),
         ) from None
 
 

@@ -50,7 +50,7 @@ from asr.decoding.grammar_rules import (
     leaves,
 )
 from asr.decoding.lexicon import itself
-from asr.errors import DataError
+from asr.errors import DataError, not_utf8_hint
 from asr.tokens import ADD_WORDS
 
 MAX_BYTES = 4_000_000
@@ -82,7 +82,7 @@ def read_grammar(path: Path) -> Grammar:
         line = 1 + content.count(b"\n", 0, error.start)
         raise DataError(
             f"{path}, line {line}: not UTF-8 (byte {error.start} of the file)",
-            hint="convert it first, such as with iconv -f latin1 -t utf-8",
+            hint=not_utf8_hint(content),
         ) from None
     return parse_grammar(text, str(path))
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.errors import NOT_UTF8_HINT, DataError
+from asr.errors import DataError, not_utf8_hint
 from asr.lm import jsonl_text
 from asr.lm.compiled import compiled
 from asr.lm.opening import opened
@@ -246,7 +246,7 @@ def _not_utf8(path: Path, block: bytes, first_line: int) -> DataError:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError:
-            return DataError(f"{path}, line {number}: not UTF-8", hint=NOT_UTF8_HINT)
+            return DataError(f"{path}, line {number}: not UTF-8", hint=not_utf8_hint(block))
     return DataError(f"{path} is not UTF-8")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.audio import PcmFormat
-from asr.errors import DataError
+from asr.errors import DataError, not_utf8_hint
 from asr.files import write_text_atomic
 from asr.jsonl import parse_object, shown
 from asr.manifest.utterance import Utterance
@@ -137,7 +137,9 @@ def _read_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         number = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path} is not UTF-8 text, first in line {number}") from None
+        raise DataError(
+            f"{path} is not UTF-8 text, first in line {number}", hint=not_utf8_hint(error.object)
+        ) from None
     except OSError as error:
         raise DataError(
             f"cannot read manifest {path}: {error.strerror}",

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from asr.errors import NOT_UTF8_HINT, DataError
+from asr.errors import DataError, not_utf8_hint
 from asr.tokens.types import BLANK_TOKEN
 
 LEXICON_COMMENTS = ("#", ";;;")
@@ -103,7 +103,7 @@ def _decoded(content: bytes, where: str, has_mark: bool) -> str:
     try:
         text = content.decode("utf-8-sig" if has_mark else "utf-8")
     except UnicodeDecodeError:
-        raise DataError(f"{where}: not UTF-8", hint=NOT_UTF8_HINT) from None
+        raise DataError(f"{where}: not UTF-8", hint=not_utf8_hint(content)) from None
     return text.removesuffix("\n").rstrip("\r")
 
 
