@@ -113,6 +113,7 @@ def test_raw_files_and_channels(folder: Path) -> None:
         ({"column": {"words": "x"}}, "unknown field 'words'; fields are audio, text"),
         ({"delimiter": "ab"}, "delimiter"),
         ({"raw": "s16be"}, "expected ENCODING:RATE"),
+        ({"raw": "s16le:8000²"}, "expected ENCODING:RATE"),
         ({"raw": "s17:8000"}, "unknown PCM encoding 's17'"),
         ({"raw": "s16le:8000:0"}, "num_channels must be 1"),
         ({"split_by": "room"}, "'speaker', 'recording' or 'utterance'"),

@@ -49,7 +49,7 @@ def parse_raw_format(text: str) -> PcmFormat:
         ValueError: It is not `ENCODING:RATE` or `ENCODING:RATE:CHANNELS`.
     """
     encoding, *numbers = text.split(":")
-    if len(numbers) not in (1, 2) or not all(number.isdigit() for number in numbers):
+    if len(numbers) not in (1, 2) or not all(number.isdecimal() for number in numbers):
         raise ValueError("expected ENCODING:RATE or ENCODING:RATE:CHANNELS, such as s16le:16000")
     try:
         return PcmFormat(int(numbers[0]), encoding, *map(int, numbers[1:]))
