@@ -215,7 +215,7 @@ def test_samples_that_are_no_numbers(tmp_path: Path, value: float, num_channels:
     samples = np.tile(NOISE[:8000, None], num_channels)
     samples[100:103] = value
     path = _write(tmp_path / "nan.wav", samples, subtype="FLOAT")
-    _refused(path, "3 samples that are NaN or infinite", "first at sample 100")
+    _refused(path, "3 of 8000 samples are NaN or infinite", "first sample 100")
     assert len(read_audio(path, ReadOptions(0.1, 0.1)).samples) == 1600
 
 
@@ -364,8 +364,8 @@ def test_probing_refuses_what_reading_refuses(tmp_path: Path) -> None:
         (NOISE.reshape(-1, 2), r"must be \(num_samples,\), got shape .* asr\.audio\.to_mono"),
         (NOISE[None], r"must be \(num_samples,\), got shape \(1, "),
         (np.array(0.5), r"must be \(num_samples,\), got shape \(\)"),
-        (NOISE * np.nan, f"{len(NOISE)} samples that are NaN or infinite, the first at sample 0"),
-        (np.array([0, 0, np.inf]), "1 samples .* the first at sample 2"),
+        (NOISE * np.nan, f"{len(NOISE)} samples are NaN or infinite, first sample 0"),
+        (np.array([0, 0, np.inf]), "1 of 3 samples .* first sample 2"),
         (
             NOISE * 32768,
             "samples reach from -.* to .*, expected about .*; divide by the full scale",

@@ -45,8 +45,8 @@ def test_manifests_are_written_and_listed(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert [line.split() for line in result.stdout.splitlines()] == [
         [str(out / "train.jsonl"), "8", "utterances", "0.8", "min"],
-        [str(out / "dev.jsonl"), "1", "utterances", "0.1", "min"],
-        [str(out / "test.jsonl"), "1", "utterances", "0.1", "min"],
+        [str(out / "dev.jsonl"), "1", "utterance", "0.1", "min"],
+        [str(out / "test.jsonl"), "1", "utterance", "0.1", "min"],
     ]
     assert len(read_manifest(out / "train.jsonl")) == 8
 

@@ -84,7 +84,7 @@ def test_impossible_options(source: Path, options: dict[str, object], message: s
 
 def test_too_few_speakers(tmp_path: Path) -> None:
     write_audio_file(tmp_path / "fsdd/1_anna_0.wav")
-    with pytest.raises(DataError, match="recordings of 1 speakers, at least 3 are needed"):
+    with pytest.raises(DataError, match="recordings of 1 speaker, at least 3 are needed"):
         run(tmp_path / "fsdd")
 
 

@@ -60,9 +60,10 @@ def test_malformed_lines_are_named_by_number(tmp_path: Path) -> None:
 
 
 def test_many_malformed_lines_are_counted(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "a.txt", *"abcdefgh")
-    with pytest.raises(DataError, match=r"line 5: not a number: e; and 3 more lines$"):
-        parse_lines(path, number)
+    for letters, more in (("abcdefgh", "3 more lines"), ("abcdef", "1 more line")):
+        path = write_lines(tmp_path / "a.txt", *letters)
+        with pytest.raises(DataError, match=f"line 5: not a number: e; and {more}$"):
+            parse_lines(path, number)
 
 
 def test_a_name_twice_is_malformed(tmp_path: Path) -> None:

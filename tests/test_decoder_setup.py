@@ -183,7 +183,7 @@ def test_several_models_are_mixed(arpa: Path, tmp_path: Path) -> None:
 
 def test_the_weight_of_a_single_model_is_one(arpa: Path) -> None:
     assert beam_setup(SOURCE, DecodingChoice(lms=[arpa], mix=(1.0,))).knowledge.lm is not None
-    with pytest.raises(DataError, match=r"1 models with weights 0\.5"):
+    with pytest.raises(DataError, match=r"1 model with weights 0\.5"):
         beam_setup(SOURCE, DecodingChoice(lms=[arpa], mix=(0.5,)))
 
 

@@ -76,7 +76,7 @@ def _check_samples(samples: object) -> None:
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         bad = np.flatnonzero(~np.isfinite(samples))
         raise DataError(
-            f"there are {len(bad)} samples that are NaN or infinite, the first at sample {bad[0]}"
+            f"{len(bad)} of {len(samples)} samples are NaN or infinite, first sample {bad[0]}"
         )
     if max(-lowest, highest) > MAX_ABS_SAMPLE:
         raise DataError(

@@ -149,7 +149,8 @@ def _prepare(corpus: str, source: Path | None, out: Path, options: Mapping[str, 
         length = f"{minutes:6.1f} min" if minutes < 100 else f"{minutes / 60:6.1f} h"
         speakers = len({one.speaker for one in utterances} - {None})
         named = f"  {speakers} speaker{'' if speakers == 1 else 's'}" if speakers else ""
-        typer.echo(f"{path}  {len(utterances):6} utterances  {length}{named}")
+        what = "utterance " if len(utterances) == 1 else "utterances"
+        typer.echo(f"{path}  {len(utterances):6} {what}  {length}{named}")
     return num_left_out
 
 

@@ -130,9 +130,10 @@ def add_joined(splits: Splits, out: Path, options: FsddOptions) -> Splits:
 
 def _held_out(source: Path, speakers: list[str], options: FsddOptions) -> tuple[str, str]:
     if len(speakers) < 3:
+        plural = "" if len(speakers) == 1 else "s"
         raise DataError(
             f"{source} is not the Free Spoken Digit Dataset: it holds recordings of "
-            f"{len(speakers)} speakers, at least 3 are needed",
+            f"{len(speakers)} speaker{plural}, at least 3 are needed",
             hint="--source is the folder with recordings/ in it",
         )
     for option in ("test_speaker", "dev_speaker"):

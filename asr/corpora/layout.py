@@ -220,7 +220,8 @@ def refuse_lines(path: Path, bad: Sequence[tuple[int, str]]) -> None:
     if bad:
         shown = "; ".join(f"line {number}: {reason}" for number, reason in bad[:SHOWN_LINES])
         rest = len(bad) - SHOWN_LINES
-        raise DataError(f"{path}: {shown}" + (f"; and {rest} more lines" if rest > 0 else ""))
+        more = f"; and {rest} more line{'' if rest == 1 else 's'}" if rest > 0 else ""
+        raise DataError(f"{path}: {shown}{more}")
 
 
 def _parse_all(path: Path, numbered: Iterable[tuple[int, U]], parse: Callable[[U], T]) -> list[T]:

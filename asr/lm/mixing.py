@@ -55,7 +55,7 @@ def interpolate_models(models: Sequence[NgramModel], weights: Sequence[float]) -
     if len(models) != len(weights) or not is_share:
         shown = " ".join(f"{weight:g}" for weight in weights)
         raise DataError(
-            f"{len(models)} models with weights {shown}",
+            f"{len(models)} model{'' if len(models) == 1 else 's'} with weights {shown}",
             hint="give one weight for each, at least 0; together they are 1",
         )
     models = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
