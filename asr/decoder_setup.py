@@ -88,6 +88,11 @@ class DecodingChoice:
             elif not (value is None or isinstance(value, Path)):
                 raise ConfigError(f"{name} must be a file, got {type(value).__name__}")
 
+    def files(self) -> list[Path]:
+        """All that are read."""
+        alone = (self.lexicon, self.hotwords, self.grammar, self.pronunciations)
+        return [*self.lms, *(path for path in alone if path is not None)]
+
     def of_beam(self) -> list[str]:
         """Options given that only the beam search understands, as the command line names them."""
         given = {

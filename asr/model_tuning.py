@@ -91,7 +91,7 @@ def tune_model(request: TuneRequest) -> ModelTuning:
         if name in choice.settings:
             raise ConfigError(f"{name} is what tuning finds", hint="leave it out here")
     if request.picture is not None:
-        check_output(request.picture, (request.model, *request.manifests))
+        check_output(request.picture, (request.model, *request.manifests, *choice.files()))
     recognizer = Recognizer.load(request.model, request.device, DecodingChoice(decoder="greedy"))
     utterances = read_manifests(request.manifests)
     require_readable(utterances)

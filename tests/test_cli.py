@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import soundfile
 from conftest import ToneModel
+from typer.testing import CliRunner
 
 from asr import __version__
+from asr.cli import app
 from asr.cli.transcribe import expand, stdin_as_file, to_json
 from asr.decoding import Hypothesis
 from asr.errors import DataError
@@ -305,13 +307,20 @@ def test_a_directory_as_output_is_refused_before_the_work(
     assert done.stdout == ""
 
 
-def test_evaluate_keeps_its_manifest(tone_model: ToneModel, tmp_path: Path) -> None:
-    manifest = tmp_path / "dev.jsonl"
+def test_what_is_read_is_not_overwritten(tone_model: ToneModel, tmp_path: Path) -> None:
+    manifest, model, words = (tmp_path / name for name in ("dev.jsonl", "m.safetensors", "words"))
     manifest.write_bytes(tone_model.dev.read_bytes())
-    done = run_asr("evaluate", tone_model.path, manifest, "--out", manifest)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {manifest} is read and would be overwritten")
-    assert manifest.read_bytes() == tone_model.dev.read_bytes()
+    model.write_bytes(tone_model.path.read_bytes())
+    words.write_text("ba\ndo\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    calls = [("evaluate", model, manifest, "--lexicon", words, "--out", path) for path in before]
+    calls += [("cut", model, manifest, "--out", model)]
+    calls += [("tune", model, manifest, "--lexicon", words, "--plot", words)]
+    for call in calls:
+        result = CliRunner().invoke(app, list(map(str, call)))
+        assert isinstance(result.exception, DataError), result.output
+        assert result.exception.message == f"{call[-1]} is read and would be overwritten"
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_evaluate_reports_unreadable_audio_and_fails(tone_model: ToneModel, tmp_path: Path) -> None:

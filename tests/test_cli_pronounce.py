@@ -61,6 +61,8 @@ def test_words_as_a_model_has_them(text: Path) -> None:
     both = error_of(text, "--out", "lexicon.txt", "-m", "tones.safetensors", "--profile", "lower")
     assert isinstance(both, ConfigError)
     assert isinstance(error_of(text, "--out", "x", "-m", "none.safetensors"), ModelFileError)
+    own = error_of(text, "--out", "tones.safetensors", "-m", "tones.safetensors")
+    assert own.message == "tones.safetensors is read and would be overwritten"
 
 
 def test_the_language_decides_casing_and_phones(text: Path) -> None:

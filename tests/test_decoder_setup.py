@@ -84,6 +84,7 @@ def test_every_file_of_the_choice_takes_the_beam(arpa: Path, tmp_path: Path) -> 
     for name in ("lexicon", "hotwords"):
         setup = beam_setup(SOURCE, DecodingChoice(**{name: words}))
         assert not decodes_greedily(None, DecodingChoice(**{name: words}))
+        assert DecodingChoice(lms=[arpa], **{name: words}).files() == [arpa, words]
         assert setup.describe().startswith("beam search, width 100, ")
     assert not decodes_greedily(None, DecodingChoice(lms=[arpa]))
 

@@ -183,6 +183,7 @@ def test_a_name_that_says_nothing_is_refused_before_any_work(tmp_path: Path, ver
         ("build", COMMANDS, "t.arpa"),
         ("build", COMMANDS, "--vocab", "t.arpa"),
         ("build", COMMANDS, "--classes", "t.arpa"),
+        ("build", COMMANDS, "--model", "t.arpa"),
         ("adapt", BASE, COMMANDS, "t.arpa"),
         ("interpolate", BASE, BASE, "--tune", "t.arpa"),
     ],

@@ -42,10 +42,11 @@ def cut(
     from asr.files import check_output
     from asr.shipped import resolve_model
 
-    check_output(out, [manifest])
+    path = resolve_model(model)
+    check_output(out, [manifest, path])
     given = {"max_words": max_words, "copies": copies, "min_score": min_score, "seed": seed}
     options = parse_options(CutOptions, {**given, "words": words}, "the options of cut")
-    recognizer = Recognizer.load(resolve_model(model), device, DecodingChoice(decoder="greedy"))
+    recognizer = Recognizer.load(path, device, DecodingChoice(decoder="greedy"))
     cutting = cut_utterances(recognizer, read_manifest(manifest), options)
     for name, error in cutting.failures.items():
         typer.echo(f"error: {name}: {error}", err=True)

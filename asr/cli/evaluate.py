@@ -32,15 +32,15 @@ def evaluate(
     from asr.files import check_output
     from asr.shipped import resolve_model
 
+    choice, path = decoding.choice(), resolve_model(model)
     if out is not None:
-        check_output(out, [manifest])
-    choice = decoding.choice()
+        check_output(out, [manifest, path, *choice.files()])
     if "num_best" in choice.settings:
         raise ConfigError(
             "num_best does nothing here: the best hypothesis is scored",
             hint="`asr transcribe --format jsonl --n-best N` prints others",
         )
-    recognizer = Recognizer.load(resolve_model(model), device, choice)
+    recognizer = Recognizer.load(path, device, choice)
     evaluation = evaluate_model(recognizer, manifest)
     typer.echo("\n".join(evaluation.lines()))
     if out is not None:

@@ -80,9 +80,12 @@ def build(
     from asr.lm.classes import read_classes
     from asr.lm.files import check_model_name
     from asr.lm.kneser_ney import BuildOptions, build_model
+    from asr.shipped import resolve_model
 
     check_model_name(output)
-    check_output(output, [*texts, *(path for path in (vocab, classes) if path is not None)])
+    like = None if model is None else resolve_model(model)
+    others = [path for path in (vocab, classes, like) if path is not None]
+    check_output(output, [*texts, *others])
     values: dict[str, object] = {"order": order, "prune": parse_numbers("--prune", prune, int)}
     if run_words is not None:
         values["run_words"] = run_words

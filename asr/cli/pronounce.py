@@ -53,8 +53,10 @@ def pronounce(
     """
     from asr.files import check_output
     from asr.pronouncing import pronounce_words, ranked_words, read_bases, write_dictionary
+    from asr.shipped import resolve_model
 
-    check_output(out, (*sources, *(base or ())))
+    models = [] if model is None else [resolve_model(model)]
+    check_output(out, (*sources, *(base or ()), *models))
     text = _text(profile, model, language)
     words = ranked_words(sources, text)
     found = pronounce_words(words, language, read_bases(base or (), text))
