@@ -15,17 +15,16 @@ from asr.decoder_setup import (
 )
 from asr.decoding import LogProbs
 from asr.errors import ConfigError, DataError
-from asr.files import check_output
 from asr.lm.binary import model_to_bytes
 from asr.manifest import Utterance, read_manifests, require_readable
-from asr.plots import plot_surface
+from asr.plots import check_picture, plot_surface
 from asr.progress import progress_bar
 from asr.recognizer import Recognizer, read_groups, store_decoding
 from asr.text import normalize
 from asr.tuning import NUM_TRIALS, PRUNING, DevelopmentSet, TuningResult, tune
 
 TIME_LIMIT_S = 60.0
-PICTURE_SUFFIX = ".tuning.png"
+SURFACE_SUFFIX = ".tuning.png"
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def tune_model(request: TuneRequest) -> ModelTuning:
         if name in choice.settings:
             raise ConfigError(f"{name} is what tuning finds", hint="leave it out here")
     if request.picture is not None:
-        check_output(request.picture, (request.model, *request.manifests, *choice.files()))
+        check_picture(request.picture, (request.model, *request.manifests, *choice.files()))
     recognizer = Recognizer.load(request.model, request.device, DecodingChoice(decoder="greedy"))
     utterances = read_manifests(request.manifests)
     require_readable(utterances)
@@ -148,7 +147,7 @@ def _draw(request: TuneRequest, result: TuningResult) -> Path | None:
     surface = result.surface
     if surface is None:
         return None
-    picture = request.picture or request.model.with_suffix(PICTURE_SUFFIX)
+    picture = request.picture or request.model.with_suffix(SURFACE_SUFFIX)
     plot_surface(surface.wers, surface.lm_weights, surface.word_bonuses, surface.chosen, picture)
     return picture
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asr.errors import DataError, require_extra
-from asr.files import atomic_path
+from asr.files import atomic_path, check_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 CURVES_FILE = "curves.png"
+PICTURE_SUFFIX = ".png"
 PLOTTED = ("train_loss", "dev_loss", "dev_wer", "learning_rate")
 
 TRAIN_COLOUR, DEV_COLOUR, RATE_COLOUR = "#1f6f8b", "#d1495b", "#5b5b5b"
@@ -55,16 +56,18 @@ def plot_run(run_dir: Path, out: Path | None = None) -> Path:
         The file written.
 
     Raises:
-        DataError: No metrics, a line that is none (named by its number), or `out` unwritable.
+        DataError: No metrics, a line that is none (named by its number), or `out` unwritable or
+            not named .png.
         MissingExtraError: matplotlib is not installed.
     """
+    out = run_dir / CURVES_FILE if out is None else out
+    check_picture(out)
     records = read_metrics(run_dir / METRICS_FILE)
     if not any(name in record for record in records for name in PLOTTED):
         raise DataError(
             f"{run_dir / METRICS_FILE} holds nothing to plot yet",
             hint="the first line comes after `training.log_every` steps",
         )
-    out = run_dir / CURVES_FILE if out is None else out
     with require_extra("train", "plotting"):
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -77,6 +80,18 @@ def plot_run(run_dir: Path, out: Path | None = None) -> Path:
         figure.suptitle(_run_title(run_dir, records), parse_math=False, fontsize=11)
         _save(figure, out)
     return out
+
+
+def check_picture(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a picture before the work for it is done.
+
+    Raises:
+        DataError: As of `asr.files.check_output`; or the name does not end in .png, which would
+            mislead, or be that of a model.
+    """
+    check_output(path, inputs)
+    if path.suffix.lower() != PICTURE_SUFFIX:
+        raise DataError(f"{path} would be a picture, PNG", hint=f"name it {PICTURE_SUFFIX}")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

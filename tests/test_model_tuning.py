@@ -161,9 +161,9 @@ def test_a_language_model_left_out_must_be_named_later(
     repairable: Repairable, tmp_path: Path
 ) -> None:
     model, dev, lm = repairable.copy_to(tmp_path), repairable.dev, repairable.lm
-    said = asr("tune", model, dev, "--lm", lm, "--no-embed", "--plot", tmp_path / "p")
+    said = asr("tune", model, dev, "--lm", lm, "--no-embed", "--plot", tmp_path / "p.png")
     assert "beam decoding is its default where --lm names the language model" in said
-    assert (tmp_path / "p").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert LM_TENSOR not in load_tensors(model, MODEL_KIND)[0]
     assert stored_in(model)["lm"] == "elsewhere"
     assert decoding_line(asr("evaluate", model, dev)) == "greedy"
@@ -205,6 +205,7 @@ def test_a_lexicon_is_stored_normalised_and_used(repairable: Repairable, tmp_pat
         (["--set", "token_threshold=9"], "token_threshold is what tuning finds"),
         (["--set", "calibration.bias=1"], "calibration is what tuning finds"),
         (["--plot", "x.png"], "nothing to draw in x.png: the error surface is over the weights of"),
+        (["--plot", "x.pdf"], "x.pdf would be a picture, PNG; name it .png"),
         (["--lm", "/none"], "cannot read /none"),
         (["--set", "vocabulary=closed"], "a closed vocabulary needs words"),
         (["--time-limit", "-5"], "--time-limit must be a number of seconds above 0, got -5"),

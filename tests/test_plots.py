@@ -237,6 +237,19 @@ def test_an_unwritable_picture_is_said(tmp_path: Path) -> None:
         plot_run(run_dir, tmp_path / "file" / "x.png")
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "new.pdf", "new"])
+def test_nothing_but_a_picture_is_overwritten(tmp_path: Path, name: str) -> None:
+    run_dir = write_run(tmp_path / "run", RECORDS)
+    (run_dir / "model.safetensors").write_text("weights")
+    before = {path: path.read_bytes() for path in run_dir.iterdir()}
+    with pytest.raises(DataError) as caught:
+        plot_run(run_dir, run_dir / name)
+    assert caught.value.message == f"{run_dir / name} would be a picture, PNG"
+    assert caught.value.hint == "name it .png"
+    assert {path: path.read_bytes() for path in run_dir.iterdir()} == before
+    assert plot_run(run_dir, run_dir / "LARGE.PNG").is_file()
+
+
 def test_a_failed_drawing_leaves_the_old_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
