@@ -41,7 +41,7 @@ class BatchConfig(Options):
     num_buckets: int = Field(default=16, ge=1)
     """Utterances of similar length share a bucket: more buckets, less padding, less mixing. A small
     set gets fewer, so that every bucket fills several batches."""
-    num_workers: int = Field(default=1, ge=0)
+    num_workers: int = Field(default=1, ge=0, le=64)
     """Processes that read and augment audio ahead of training; 0 for none."""
     cache_max_h: float = Field(default=10.0, ge=0)
     """Decoded audio is kept in a memory-mapped file of the run when the set is no longer."""

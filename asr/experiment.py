@@ -68,12 +68,12 @@ class TrainingConfig(Options):
     """Model file, or model of the package, whose weights training starts from. What [text],
     [tokens], [features] and [model] do not say is taken from it; tokens in both vocabularies keep
     what it knows. None: random weights."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"
     """`auto` (CUDA where present), `cpu`, `cuda` or `cuda:1`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast on CUDA, float32 elsewhere."""
-    num_threads: int = Field(default=0, ge=0)
+    num_threads: int = Field(default=0, ge=0, le=512)
     """CPU threads; 0 leaves PyTorch's choice. Bit-equal reruns need the same number."""
     deterministic: bool = True
     """Ask PyTorch for deterministic algorithms; on CPU two runs then agree bit for bit. On CUDA

@@ -16,7 +16,7 @@ from asr.config import Options
 class OptimConfig(Options):
     """AdamW, its schedule, and what is averaged."""
 
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
     """Peak learning rate."""
     schedule: Literal["one-cycle", "plateau", "constant"] = "one-cycle"
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
@@ -27,9 +27,9 @@ class OptimConfig(Options):
     """Plateau: the rate is multiplied by this when the development WER stops falling."""
     plateau_patience: int = Field(default=3, ge=1)
     """Plateau: validations without a better WER before the rate falls."""
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0, allow_inf_nan=False)
     """Decoupled L2 of AdamW, on weight matrices only (Loshchilov & Hutter 2019)."""
-    l1: float = Field(default=0.0, ge=0)
+    l1: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Weight of the sum of absolute weight-matrix entries, added to the loss."""
     consistency: float = Field(default=0.0, ge=0, le=10)
     """Weight of the disagreement of two views of each utterance under different SpecAugment masks,
@@ -46,7 +46,7 @@ class OptimConfig(Options):
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.98, ge=0, lt=1)
     clip_norm: float = Field(default=5.0, gt=0)
-    """Gradients are scaled down to this Euclidean norm."""
+    """Gradients are scaled down to this Euclidean norm; `inf` leaves them as they are."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Exponential moving average of the weights, used for validation and the model; 0 for none."""
     average_best: int = Field(default=1, ge=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,25 @@ def test_a_configuration_survives_the_model_file() -> None:
     config = config_with(data={"train": "x/y.jsonl"}, augment={"speed": {"factors": [0.9, 1.1]}})
     stored = json.loads(json.dumps(config.model_dump(mode="json")))
     assert parse_options(ExperimentConfig, stored, "model") == config
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "most", "too_much"),
+    [
+        ("training", "seed", 2**63 - 1, 2**63),
+        ("training", "num_threads", 512, 513),
+        ("batching", "num_workers", 64, 65),
+        ("optim", "learning_rate", 1e9, math.inf),
+        ("optim", "weight_decay", 1e9, math.inf),
+        ("optim", "l1", 1e9, math.inf),
+    ],
+)
+def test_settings_beyond_every_use_are_refused(
+    section: str, name: str, most: float, too_much: float
+) -> None:
+    config_with(**{section: {name: most}})
+    with pytest.raises(ConfigError, match=rf"setting `{section}\.{name}` in test: .*, got "):
+        config_with(**{section: {name: too_much}})
 
 
 @pytest.mark.parametrize(

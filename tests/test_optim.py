@@ -103,6 +103,13 @@ def test_a_restored_optimizer_goes_on_exactly() -> None:
     assert torch.equal(whole.bias, second.bias)
 
 
+def test_an_infinite_norm_leaves_gradients_as_they_are() -> None:
+    weights = torch.nn.Parameter(torch.zeros(2))
+    weights.grad = torch.tensor([3e3, -4e3])
+    norm = torch.nn.utils.clip_grad_norm_([weights], OptimConfig(clip_norm=math.inf).clip_norm)
+    assert (float(norm), weights.grad.tolist()) == (5e3, [3e3, -4e3])
+
+
 def test_weight_average_follows_its_formula() -> None:
     module = torch.nn.Linear(1, 1, bias=False)
     values = [1.0, 2.0, 5.0, -3.0]
