@@ -368,6 +368,15 @@ def test_a_full_disk_is_said_before_training(
         train(config_of(tones), tmp_path)
 
 
+def test_a_model_too_large_for_the_memory_is_refused_before_it_is_built(
+    tones: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {"SC_PHYS_PAGES": 10, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr("asr.training.run.os.sysconf", pages.__getitem__)
+    with pytest.raises(TrainingError, match=r"0\.0 GB of memory, the weights alone need"):
+        train(config_of(tones), tmp_path)
+
+
 def test_a_disk_that_fills_up_leaves_the_last_state_whole(
     tones: dict[str, Any], tmp_path: Path, finished: tuple[Path, TrainingResult]
 ) -> None:

@@ -55,6 +55,8 @@ LOCK_FILE = "lock"
 _CHECKPOINT_FACTOR = 12
 """Bytes a run may need for each byte of weights: state (weights, two moments, average) twice while
 it is replaced, the best few, the model."""
+_MEMORY_FACTOR = 4
+"""Bytes in memory for each byte of weights, at the least: weight, gradient, two moments."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
             another process trains in it.
         DataError: A manifest, its audio or transcripts cannot be used; the disk is full.
         ModelFileError: The checkpoint of `run_dir` is damaged.
-        TrainingError: A loss is not finite, or there is too little disk space.
+        TrainingError: A loss is not finite, or there is too little memory or disk space.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
     """
     config = adopt_settings(config)
@@ -105,11 +107,14 @@ class _Run:
         self._started = time.perf_counter()
         corpus = load_corpus(config)
         self.tokenizer = fit_tokenizer(config, corpus)
+        with torch.device("meta"):  # no memory before it is known to be enough
+            weight_bytes = 4 * _num_parameters(build_model(config, len(self.tokenizer.vocab)))
+        _check_memory(weight_bytes, device)
+        _check_disk(run_dir, weight_bytes)
         torch.manual_seed(config.training.seed)
         self.front_end = build_front_end(config).to(device)
         self.model = build_model(config, len(self.tokenizer.vocab)).to(device)
         self._device = device
-        _check_disk(run_dir, self.model)
         models = (self.front_end, self.model)
         for name, utterances in (("train", corpus.train), ("dev", corpus.dev)):
             require_usable(name, utterances, config, self.tokenizer, models)
@@ -309,8 +314,21 @@ def _is_same(old: Any, new: Any) -> bool:
     return bool(old == new)
 
 
-def _check_disk(run_dir: Path, model: AcousticModel) -> None:
-    weight_bytes = sum(parameter.numel() * 4 for parameter in model.parameters())
+def _check_memory(weight_bytes: int, device: torch.device) -> None:
+    """Refuse what the whole memory could not hold: there the system ends a process unasked."""
+    if device.type != "cpu" or "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return
+    needed = _MEMORY_FACTOR * weight_bytes
+    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if present < needed:
+        raise TrainingError(
+            f"this machine has {present / 1e9:.1f} GB of memory, "
+            f"the weights alone need {needed / 1e9:.1f} GB in training",
+            hint="make the model smaller: model.units, model.num_layers",
+        )
+
+
+def _check_disk(run_dir: Path, weight_bytes: int) -> None:
     needed, free = _CHECKPOINT_FACTOR * weight_bytes, shutil.disk_usage(run_dir).free
     if free < needed:
         raise TrainingError(
