@@ -51,6 +51,7 @@ COMPACT_LM_TENSOR = "lm.compact"
 """Its compact form, as `asr pack` stores it."""
 MAX_BATCH_S = 120.0
 """Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
+SAY_THE_RATE = "say the rate of samples: asr.audio.Waveform(samples, sample_rate_hz)"
 NOT_SAID = -30.0
 """Natural log-probability of each token where nothing was recorded."""
 MUTED_S = 1.0
@@ -198,8 +199,10 @@ class Recognizer:
             For each, (num_frames, vocab_size) float32 natural log-probabilities.
 
         Raises:
-            DataError: A waveform is shorter than one analysis window.
+            DataError: A waveform is none, or shorter than one analysis window; or `waveforms` is
+                no list of them.
         """
+        _check_waveforms(self, waveforms)
         if not waveforms:
             return []
         samples = self._at_rate(waveforms)
@@ -221,13 +224,12 @@ class Recognizer:
     @torch.inference_mode()
     def features(self, waveform: Waveform) -> np.ndarray:
         """(num_frames, num_mels) float32 features of one waveform, as the model sees them."""
+        _check_waveforms(self, [waveform])
         features, _ = self._features(self._at_rate([waveform]))
         return np.asarray(features[0].float().cpu().numpy())
 
     def _at_rate(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
-        """Samples at the rate of the model, enough of them for a frame."""
-        for index, waveform in enumerate(waveforms):
-            check_length(self, f"waveform {index}", waveform)
+        """Samples at the rate of the model."""
         return [resample(waveform, self.sample_rate_hz).samples for waveform in waveforms]
 
     def _features(self, at_rate: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -295,17 +297,16 @@ class Recognizer:
             return waveform
         raise DataError(
             f"audio must be a file or a Waveform, got {type(audio).__name__}",
-            hint="say the rate of samples: asr.audio.Waveform(samples, sample_rate_hz)",
+            hint=SAY_THE_RATE,
         )
 
     def emissions_many(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
         """`emissions` of any number of waveforms, similar lengths together; in the order given.
 
         Raises:
-            DataError: A waveform is shorter than one analysis window.
+            DataError: As of `emissions`.
         """
-        for index, waveform in enumerate(waveforms):
-            check_length(self, f"waveform {index}", waveform)
+        _check_waveforms(self, waveforms)
         results: dict[int, np.ndarray] = {}
         durations_s = [waveform.duration_s for waveform in waveforms]
         for indices in plan_batches(durations_s, BatchConfig(max_batch_s=MAX_BATCH_S)):
@@ -366,6 +367,17 @@ def read_groups(recognizer: Recognizer, sources: Sequence[Source]) -> Iterator[l
             group, group_s = [], 0.0
     if group:
         yield group
+
+
+def _check_waveforms(recognizer: Recognizer, waveforms: object) -> None:
+    """Refuse what is no list of waveforms, each long enough for a frame."""
+    if not isinstance(waveforms, Sequence):
+        raise DataError(f"waveforms must be a list of them, got one {type(waveforms).__name__}")
+    for index, waveform in enumerate(waveforms):
+        if not isinstance(waveform, Waveform):
+            kind = type(waveform).__name__
+            raise DataError(f"waveform {index} must be a Waveform, got {kind}", hint=SAY_THE_RATE)
+        check_length(recognizer, f"waveform {index}", waveform)
 
 
 def check_length(recognizer: Recognizer, name: str, waveform: Waveform) -> None:

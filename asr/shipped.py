@@ -174,8 +174,12 @@ def resolve_model(name_or_path: str | Path) -> Path:
     A file of that name wins; a directory does not, unless the name has a separator or a suffix.
 
     Raises:
-        ModelFileError: There is no such file, and no model of that name.
+        ModelFileError: There is no such file, and no model of that name; or it is no path.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise ModelFileError(
+            f"a model must be a file or a name, got {type(name_or_path).__name__}", _known("")
+        )
     path, text = Path(name_or_path), os.fspath(name_or_path)
     if path.is_file():
         return path

@@ -116,6 +116,21 @@ def test_muted_ends_are_blank_and_shift_what_is_said(
     )
 
 
+def test_samples_without_their_rate_are_refused(recognizer: Recognizer) -> None:
+    samples: Any = np.zeros(8000, "f4")
+    for compute in (recognizer.emissions, recognizer.emissions_many):
+        with pytest.raises(DataError, match=r"waveform 0 must be a Waveform, got ndarray; say the"):
+            compute([samples])
+        for alone in (samples, Waveform(samples, 8000)):
+            kind = type(alone).__name__
+            with pytest.raises(
+                DataError, match=f"waveforms must be a list of them, got one {kind}"
+            ):
+                compute(alone)
+    with pytest.raises(DataError, match="waveform 0 must be a Waveform"):
+        recognizer.features(samples)
+
+
 @pytest.mark.parametrize("audio", [np.zeros(8000, "f4"), torch.zeros(8000), None, 3, b"a.wav"])
 def test_what_is_neither_file_nor_waveform_is_refused(
     recognizer: Recognizer, audio: object

@@ -7,6 +7,7 @@ import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,13 +163,14 @@ def test_a_file_comes_before_a_name(
         ("./ba", r"cannot read the model file \./ba: it is a directory$", "did you mean 'ba'"),
         ("sub/ba", "cannot read the model file sub/ba: no such file$", "did you mean 'ba'"),
         (".", "it is a directory$", "one of the package"),
+        (None, "a model must be a file or a name, got NoneType$", "one of the package"),
     ],
 )
 def test_what_is_neither_is_refused(
     models_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    given: str,
+    given: Any,
     problem: str,
     hint: str,
 ) -> None:
