@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -55,7 +57,7 @@ class DecodingChoice:
         settings: Values of `BeamConfig` by name.
 
     Raises:
-        ConfigError: There is no such decoder, or one text stands for a list or for settings.
+        ConfigError: There is no such decoder, or a value is of another kind: one text for a list.
     """
 
     decoder: DecoderName = "auto"
@@ -74,10 +76,18 @@ class DecodingChoice:
         if self.decoder not in get_args(DecoderName):
             known = ", ".join(get_args(DecoderName))
             raise ConfigError(f"unknown decoder {self.decoder!r}", hint=f"one of {known}")
-        for name, of in (("lms", "files"), ("mix", "weights"), ("phrases", "phrases")):
+        for name, of, kind in (
+            ("lms", "files", str | os.PathLike),
+            ("mix", "weights", Real),
+            ("phrases", "phrases", str),
+        ):
             value = getattr(self, name)
             if isinstance(value, str | Path) or not isinstance(value, Iterable):
                 raise ConfigError(f"{name} must be a list of {of}, got {value!r}")
+            value = tuple(value)
+            if not all(isinstance(one, kind) for one in value):
+                raise ConfigError(f"{name} must be a list of {of}, got {list(value)}")
+            object.__setattr__(self, name, value)
         if not isinstance(self.settings, Mapping):
             raise ConfigError(f"settings must be values by their names, got {self.settings!r}")
         object.__setattr__(self, "lms", tuple(map(Path, self.lms)))
