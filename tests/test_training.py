@@ -21,6 +21,7 @@ from tones import config_of, tone_config
 
 from asr.checkpoint import MODEL_KIND, load_tensors
 from asr.errors import AsrError, ConfigError, DataError, ModelFileError, TrainingError
+from asr.experiment import ExperimentConfig
 from asr.recognizer import Recognizer
 from asr.training import TrainingResult, train
 from asr.training.determinism import CUBLAS_VARIABLE, deterministic_algorithms
@@ -210,7 +211,19 @@ def test_a_used_directory_needs_resume(
     finished: tuple[Path, TrainingResult], tones: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError, match="already holds a run; --resume to go on"):
-        train(config_of(tones), finished[0])
+        train(config_of(tones), str(finished[0]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (({}, "run"), "config must be an ExperimentConfig, got dict; make one of values"),
+        ((ExperimentConfig(), None), "run_dir must be a directory, got NoneType"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(*arguments)
 
 
 def test_a_start_that_was_refused_leaves_the_directory_free(

@@ -71,7 +71,7 @@ class TrainingResult:
     """Training time of all parts of the run, validations excluded."""
 
 
-def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> TrainingResult:
+def train(config: ExperimentConfig, run_dir: Path | str, resume: bool = False) -> TrainingResult:
     """Train one model, or go on with a run that was stopped.
 
     Args:
@@ -83,12 +83,20 @@ def train(config: ExperimentConfig, run_dir: Path, resume: bool = False) -> Trai
 
     Raises:
         ConfigError: The directory holds another run, or resuming with other settings or data, or
-            another process trains in it.
+            another process trains in it; or an argument is of another kind.
         DataError: A manifest, its audio or transcripts cannot be used; the disk is full.
         ModelFileError: The checkpoint of `run_dir` is damaged.
         TrainingError: A loss is not finite, or there is too little memory or disk space.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
     """
+    if not isinstance(config, ExperimentConfig):
+        raise ConfigError(
+            f"config must be an ExperimentConfig, got {type(config).__name__}",
+            hint="make one of values: ExperimentConfig(**values)",
+        )
+    if not isinstance(run_dir, Path | str):
+        raise ConfigError(f"run_dir must be a directory, got {type(run_dir).__name__}")
+    run_dir = Path(run_dir)
     config = adopt_settings(config)
     _check_run_dir(config, run_dir, resume)
     device = choose_device(config.training.device)
