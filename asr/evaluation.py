@@ -183,8 +183,12 @@ def score_texts(references: Mapping[str, str], hypotheses: Mapping[str, str]) ->
         hypotheses: What was recognised, by the same ids, in any order.
 
     Raises:
-        DataError: An id stands on one side only, or there is no utterance at all.
+        DataError: A side has no ids, an id stands on one side only, or there is no utterance at
+            all.
     """
+    for name, texts in (("references", references), ("hypotheses", hypotheses)):
+        if not isinstance(texts, Mapping):
+            raise DataError(f"{name} must be texts by their ids, got {type(texts).__name__}")
     check_pairing(references, hypotheses)
     return WerReport(tuple(_score(key, text, hypotheses[key]) for key, text in references.items()))
 

@@ -112,6 +112,12 @@ class TestPairing:
         with pytest.raises(DataError, match="nothing to score"):
             score_texts({}, {})
 
+    def test_texts_without_ids_are_refused(self) -> None:
+        """The letters of a text would be taken for ids."""
+        for sides, name in ((("a b", "a b"), "references"), (({"a": "x"}, ["x"]), "hypotheses")):
+            with pytest.raises(DataError, match=f"{name} must be texts by their ids, got "):
+                score_texts(*sides)  # type: ignore[arg-type]
+
     def test_pairs_by_id_not_by_position(self) -> None:
         report = score_texts({"a": "one", "b": "two"}, {"b": "two", "a": "one"})
         assert report.words.num_errors == 0
