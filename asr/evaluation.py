@@ -131,7 +131,8 @@ class WerReport:
         """Interval of the word error rate: what other utterances of the same kind would give.
 
         Utterances, not words, are drawn with replacement, because errors cluster within them;
-        the interval holds the middle `level` of the resampled rates.
+        the interval holds the middle `level` of the resampled rates. A set without any reference
+        word has no rate and is left out.
 
         Args:
             num_resamples: How many sets to draw, each of as many utterances as there are.
@@ -139,7 +140,8 @@ class WerReport:
             level: Share of the resampled rates inside, in (0, 1).
 
         Returns:
-            (low, high) rates; None for fewer than two utterances, where there is none.
+            (low, high) rates; None where there is none: of fewer than two utterances, or without
+            any reference word.
 
         References:
             Bisani & Ney (2004), Bootstrap estimates for confidence intervals in ASR performance
@@ -156,9 +158,12 @@ class WerReport:
         draws = (
             generator.integers(num_utterances, size=num_utterances) for _ in range(num_resamples)
         )
-        rates = sorted(error_rate(int(errors[d].sum()), int(references[d].sum())) for d in draws)
+        sums = ((int(errors[drawn].sum()), int(references[drawn].sum())) for drawn in draws)
+        rates = sorted(error_rate(wrong, words) for wrong, words in sums if words)
+        if not rates:
+            return None
         tail = (1 - level) / 2
-        last = num_resamples - 1
+        last = len(rates) - 1
         return rates[math.floor(tail * last)], rates[math.ceil((1 - tail) * last)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,7 +171,7 @@ class WerReport:
         interval = self.bootstrap_interval()
         return {
             "wer": _json_rate(self.words.rate),
-            "wer_interval_95": None if interval is None else [_json_rate(end) for end in interval],
+            "wer_interval_95": None if interval is None else list(interval),
             "cer": _json_rate(self.characters.rate),
             "ser": self.sentence_error_rate,
             "words": _counts_dict(self.words),

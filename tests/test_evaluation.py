@@ -92,7 +92,7 @@ class TestEmptyReference:
         assert report.kaldi_line() == "%WER inf [ 1 / 0, 1 ins, 0 del, 0 sub ]"
         totals = json.loads(json.dumps(report.to_dict(), allow_nan=False))
         assert totals["wer"] is None
-        assert totals["wer_interval_95"] == [0.0, None]
+        assert totals["wer_interval_95"] is None
 
 
 class TestPairing:
@@ -149,6 +149,13 @@ class TestBootstrap:
 
     def test_there_is_none_for_one_utterance(self) -> None:
         assert report_of(("a", "b")).bootstrap_interval() is None
+
+    def test_sets_without_a_word_are_left_out(self) -> None:
+        """About one draw in e is of noise alone."""
+        report = report_of(("one two", "one too"), *[("", "uh")] * 9)
+        low, high = report.bootstrap_interval() or (0.0, 0.0)
+        assert 0 < low <= high == 5.0  # one draw of the words: 1 + 9 errors in 2 words
+        assert "inf" not in "".join(report.lines("none"))
 
 
 class TestTranscripts:
