@@ -355,14 +355,15 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("buffering", [[], ["-u"]])
-@pytest.mark.parametrize("verb", ["models", "transcribe"])
+@pytest.mark.parametrize(
+    ("verb", "encoding"), [("models", "utf-8"), ("models", "ascii"), ("transcribe", "utf-8")]
+)
 def test_a_full_disk_under_standard_output_is_an_error(
-    tone_model: ToneModel, verb: str, buffering: list[str]
+    tone_model: ToneModel, verb: str, encoding: str, buffering: list[str]
 ) -> None:
     audio = read_manifest(tone_model.dev)[0].audio_path
     arguments = {"models": ["en"], "transcribe": [str(audio), "-m", str(tone_model.path)]}[verb]
     command = [sys.executable, *buffering, "-m", "asr", verb, *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             command,
@@ -370,10 +371,43 @@ def test_a_full_disk_under_standard_output_is_an_error(
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            env=environment,
+            env=buffered(PYTHONIOENCODING=encoding),
         )
     assert done.returncode == 1
     assert done.stderr == "error: cannot write to standard output: No space left on device\n"
+
+
+def buffered(**variables: str) -> dict[str, str]:
+    """The environment, but for what would let Python write at once, and with other variables."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return kept | variables
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("pass", "error: cannot write to standard output: No space left on device\n"),
+        ("sys.exit(3)", "error: cannot write to standard output: No space left on device\n"),
+        ("raise DataError('bad')", "error: bad\n"),
+    ],
+)
+def test_what_is_printed_at_last_meets_a_full_disk_or_a_closed_pipe(end: str, said: str) -> None:
+    script = (
+        "import sys\nfrom asr.cli import run_command\nfrom asr.errors import DataError\n"
+        f"def command():\n    print('not flushed')\n    {end}\n"
+        "run_command(command)\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("w") as full, os.fdopen(writing, "w") as closed:
+        for output in (full, closed):
+            command = [sys.executable, "-c", script]
+            done = subprocess.run(
+                command, stdout=output, stderr=subprocess.PIPE, check=False, env=buffered()
+            )
+            shown = said if output is full or "bad" in said else ""
+            assert (done.returncode, done.stderr.decode()) == (1, shown)
 
 
 def test_a_closed_pipe_ends_a_command_without_a_word() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from asr.errors import AsrError
@@ -27,17 +28,24 @@ def checked_output() -> Iterator[None]:
         OutputError: Standard output cannot be written to.
     """
     stream = sys.stdout
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="surrogateescape")
-        sys.stdout = cast(TextIO, _Checked(stream))
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    # Where it is ASCII, typer would write UTF-8 past us, to the bytes below.
+    is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+    stream.reconfigure(encoding="utf-8" if is_ascii else None, errors="surrogateescape")
+    checked = _Checked(stream)
+    sys.stdout = cast(TextIO, checked)
     try:
         yield
-    except OutputError:
-        # What is still buffered goes nowhere: Python would try once more at exit, and complain.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    except AsrError:  # it says what is wrong, be that the output or not
+        with suppress(OutputError, SystemExit):
+            checked.finish()
         raise
+    except SystemExit:
+        checked.finish()
+        raise
+    checked.finish()
 
 
 class _Checked:
@@ -60,6 +68,18 @@ class _Checked:
             self._stream.flush()
         except OSError as error:
             raise _refusal(error) from None
+
+    def finish(self) -> None:
+        """Write what is still buffered: Python would do so at exit, and complain at length."""
+        try:
+            self.flush()
+        except (OutputError, BrokenPipeError) as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # where Python may write it then
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            if isinstance(error, OutputError):
+                raise
+            sys.exit(1)
 
 
 def _refusal(error: OSError) -> Exception:
