@@ -90,13 +90,18 @@ def test_log_lines_are_printed_as_they_are(tmp_path: Path) -> None:
     assert console.file.getvalue() == "WER [3 / 4] of [bold]this[/bold]\n"
 
 
-def test_a_person_sees_a_bar(tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with Reporter(tmp_path, 0, console) as reporter:
+def terminal(monkeypatch: pytest.MonkeyPatch, shown: io.StringIO) -> Console:
+    """A console as of a terminal that can erase a line, wherever the tests run."""
+    monkeypatch.setenv("TERM", "xterm")
+    return Console(file=shown, force_terminal=True, width=120)
+
+
+def test_a_person_sees_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    with Reporter(tmp_path, 0, terminal(monkeypatch, written)) as reporter:
         reporter.begin_epoch(1, 3, 0, 10)
         reporter.advance("loss 1.234  data wait 2 %")
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
+    shown = written.getvalue()
     assert "epoch 2/3" in shown
     assert "loss 1.234  data wait 2 %" in shown
 
@@ -164,7 +169,7 @@ def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What standard error, as if it were a terminal, will have shown."""
     shown = io.StringIO()
-    console = Console(file=shown, force_terminal=True, width=120)
+    console = terminal(monkeypatch, shown)
     monkeypatch.setattr("asr.progress.Console", lambda stderr: console)
     return shown
 
