@@ -82,14 +82,30 @@ def check_output(output: Path, inputs: Iterable[Path]) -> None:
     """Refuse an output before the work for it is done.
 
     Raises:
-        DataError: As of `check_replaceable`; or it would take the place of one of the inputs.
+        DataError: As of `check_replaceable`; no file can be made where it is to lie; or it would
+            take the place of one of the inputs.
     """
     check_replaceable(output)
+    _check_folder(output)
     for path in inputs:
         if _is_same_file(output, path):
             raise DataError(
                 f"{output} is read and would be overwritten", hint="write to another file"
             )
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse where `atomic_path` could make neither the file beside it nor missing folders."""
+    try:
+        above = Path(os.path.realpath(path)).parents
+        folder = next((one for one in above if one.exists()), Path())
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    if not is_folder:
+        raise DataError(f"cannot write {path}: {folder} is no directory")
+    if not os.access(folder, os.W_OK | os.X_OK):  # root may write all but read-only disks
+        raise DataError(f"cannot write {path}: the directory {folder} is not writable")
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

@@ -287,24 +287,30 @@ def test_evaluate_prints_the_rates_and_writes_the_alignments(
 
 
 def test_evaluate_prints_the_rates_whatever_becomes_of_the_rows(
-    tone_model: ToneModel, tmp_path: Path
+    tone_model: ToneModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
-    out = tmp_path / "file" / "rows.jsonl"
-    done = run_asr("evaluate", tone_model.path, tone_model.dev, "--out", out)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: cannot write {out}")
-    assert done.stdout.startswith("%WER ")
+    def fail(*_: object) -> None:
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr("asr.evaluation.write_text_atomic", fail)
+    arguments = [tone_model.path, tone_model.dev, "--out", tmp_path / "rows.jsonl"]
+    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    assert str(result.exception) == "the disk is full"
+    assert result.stdout.startswith("%WER ")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "cut"])
-def test_a_directory_as_output_is_refused_before_the_work(
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     tone_model: ToneModel, tmp_path: Path, verb: str
 ) -> None:
-    done = run_asr(verb, tone_model.path, tone_model.dev, "--out", tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: cannot write {tmp_path}: it is a directory")
-    assert done.stdout == ""
+    file = tmp_path / "file"
+    file.touch()
+    reasons = {tmp_path: "it is a directory", file / "rows.jsonl": f"{file} is no directory"}
+    for out, reason in reasons.items():
+        done = run_asr(verb, tone_model.path, tone_model.dev, "--out", out)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: cannot write {out}: {reason}")
+        assert done.stdout == ""
 
 
 def test_what_is_read_is_not_overwritten(tone_model: ToneModel, tmp_path: Path) -> None:

@@ -154,6 +154,24 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, name:
         check_output(path, ())
 
 
+def test_where_no_file_can_be_made_is_known_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "file" / "a.txt")
+    check_output(tmp_path / "new" / "newer" / "a.txt", ())
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "b" / "a.txt", tmp_path / "link"):
+        with pytest.raises(DataError) as caught:
+            check_output(path, ())
+        assert str(caught.value) == f"cannot write {path}: {tmp_path / 'file'} is no directory"
+    # Root, who may run the tests, can write to any directory but those of read-only disks.
+    monkeypatch.setattr("asr.files.os.access", lambda path, mode: path != tmp_path)
+    for path in (tmp_path / "new" / "newer" / "a.txt", tmp_path / "file"):
+        with pytest.raises(DataError) as caught:
+            check_output(path, ())
+        assert str(caught.value) == f"cannot write {path}: the directory {tmp_path} is not writable"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
