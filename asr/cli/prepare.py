@@ -111,9 +111,10 @@ def prepare(
     Parts that an earlier run wrote there, such as test-connected.jsonl, are removed where this run
     does not write them, unless they were changed since.
 
-    Options that name corpora in brackets apply to those only. An utterance whose audio or
-    transcript is missing or damaged is named on standard error and left out; the exit status is
-    then 1. Where each corpus comes from: data/README.md.
+    Options that name corpora in brackets apply to those only. An utterance whose transcript is
+    missing, or whose audio is missing or has a damaged header, is named on standard error and left
+    out; the exit status is then 1. Samples are not read before training, which names all that it cannot use.
+    Where each corpus comes from: data/README.md.
     """
     given = {
         name: value
