@@ -18,6 +18,7 @@ from asr.decoding import (
     Hypothesis,
     Knowledge,
     LogProbs,
+    Stream,
 )
 from asr.decoding.calibration import Calibration
 from asr.decoding.confidence import NUM_FEATURES
@@ -60,7 +61,7 @@ def test_partial_is_what_the_decoder_says_of_the_beginning(
     decoder: BeamDecoder | GreedyDecoder,
 ) -> None:
     log_probs = random_log_probs(4, 30, VOCAB_SIZE)
-    stream = decoder.stream()
+    stream: Stream = decoder.stream()
     assert stream.partial() == Hypothesis((), (), (), 0.0, 0.0, 0.0)
     for end in range(1, 31):
         stream.accept(log_probs[end - 1 : end])

@@ -113,8 +113,8 @@ def prepare(
 
     Options that name corpora in brackets apply to those only. An utterance whose transcript is
     missing, or whose audio is missing or has a damaged header, is named on standard error and left
-    out; the exit status is then 1. Samples are not read before training, which names all that it cannot use.
-    Where each corpus comes from: data/README.md.
+    out; the exit status is then 1. Samples are not read before training, which names all that it
+    cannot use. Where each corpus comes from: data/README.md.
     """
     given = {
         name: value

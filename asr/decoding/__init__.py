@@ -3,10 +3,10 @@
 from asr.decoding.beam import BeamDecoder
 from asr.decoding.beam_stream import BeamStream
 from asr.decoding.checks import check_batch, check_log_probs
-from asr.decoding.greedy import GreedyDecoder, GreedyStream
+from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.knowledge import Knowledge
 from asr.decoding.options import BeamConfig
-from asr.decoding.types import Decoder, Hypothesis, LogProbs, Word
+from asr.decoding.types import Decoder, Hypothesis, LogProbs, Stream, Word
 
 __all__ = [
     "BeamConfig",
@@ -14,10 +14,10 @@ __all__ = [
     "BeamStream",
     "Decoder",
     "GreedyDecoder",
-    "GreedyStream",
     "Hypothesis",
     "Knowledge",
     "LogProbs",
+    "Stream",
     "Word",
     "check_batch",
     "check_log_probs",

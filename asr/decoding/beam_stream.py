@@ -22,10 +22,7 @@ Array = npt.NDArray[Any]
 
 
 class BeamStream:
-    """Decodes one utterance while it is being said; made by `BeamDecoder.stream`.
-
-    How the frames are cut into chunks changes nothing about the result.
-    """
+    """One utterance while it is being said; made by `BeamDecoder.stream`. See `Stream`."""
 
     def __init__(self, search: Search, workspace: Workspace | None = None) -> None:
         self._search = search
@@ -45,14 +42,7 @@ class BeamStream:
         return Workspace(self._beam, self._arena)
 
     def accept(self, log_probs: LogProbs) -> None:
-        """Search on.
-
-        Args:
-            log_probs: (num_frames, vocab_size) of any number of frames, as for `Decoder.decode`.
-
-        Raises:
-            DataError: `log_probs` is not what it should be, or the stream is finished.
-        """
+        """Search on; see `Stream.accept`."""
         require_unfinished(self._is_finished)
         check_log_probs(log_probs, self._search.vocab_size)
         for first in range(0, len(log_probs), CHUNK_FRAMES):
@@ -64,11 +54,7 @@ class BeamStream:
         return self._hypotheses(num_best=1)[0]
 
     def finish(self) -> list[Hypothesis]:
-        """End the utterance.
-
-        Returns:
-            What `BeamDecoder.decode` gives for all of its frames at once.
-        """
+        """End the utterance; see `Stream.finish`."""
         self._is_finished = True
         return self._hypotheses(self._search.num_best)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from asr import ctc
 from asr.decoding.checks import check_batch, check_log_probs, require_unfinished
-from asr.decoding.types import Hypothesis, LogProbs, Word
+from asr.decoding.types import Hypothesis, LogProbs, Stream, Word
 from asr.tokens import Tokenizer
 
 _Tokens: TypeAlias = npt.NDArray[np.intp]
@@ -47,7 +47,7 @@ class GreedyDecoder:
         """Decode one utterance; see `Decoder.decode`. Gives exactly one hypothesis."""
         return [self._read(*_best_tokens(log_probs, len(self._tokenizer.vocab)))]
 
-    def stream(self) -> GreedyStream:
+    def stream(self) -> Stream:
         """Begin an utterance whose log-probabilities come in chunks."""
         return GreedyStream(self._read, len(self._tokenizer.vocab))
 
@@ -94,10 +94,7 @@ class GreedyDecoder:
 
 
 class GreedyStream:
-    """Decodes one utterance while it is being said; made by `GreedyDecoder.stream`.
-
-    How the frames are cut into chunks changes nothing about the result.
-    """
+    """One utterance while it is being said; made by `GreedyDecoder.stream`. See `Stream`."""
 
     def __init__(self, read: Callable[[_Tokens, _LogProbs], Hypothesis], vocab_size: int) -> None:
         self._read, self._vocab_size = read, vocab_size
@@ -111,14 +108,7 @@ class GreedyStream:
         return self._num_frames
 
     def accept(self, log_probs: LogProbs) -> None:
-        """Take more frames.
-
-        Args:
-            log_probs: (num_frames, vocab_size) of any number of frames, as for `Decoder.decode`.
-
-        Raises:
-            DataError: `log_probs` is not what it should be, or the stream is finished.
-        """
+        """Take more frames; see `Stream.accept`."""
         require_unfinished(self._is_finished)
         best, best_log_probs = _best_tokens(log_probs, self._vocab_size)
         self._best.append(best)
@@ -130,11 +120,7 @@ class GreedyStream:
         return self._read(np.concatenate(self._best), np.concatenate(self._best_log_probs))
 
     def finish(self) -> list[Hypothesis]:
-        """End the utterance.
-
-        Returns:
-            What `GreedyDecoder.decode` gives for all of its frames at once.
-        """
+        """End the utterance; see `Stream.finish`."""
         self._is_finished = True
         return [self.partial()]
 

@@ -59,6 +59,41 @@ class Hypothesis:
         return " ".join(word.text for word in self.words)
 
 
+class Stream(Protocol):
+    """Decodes one utterance while it is being said; made by `decoder.stream()`.
+
+    How the frames are cut into chunks changes nothing about the result.
+    """
+
+    @property
+    def num_frames(self) -> int:
+        """Frames accepted so far."""
+        ...
+
+    def accept(self, log_probs: LogProbs) -> None:
+        """Go on.
+
+        Args:
+            log_probs: (num_frames, vocab_size) of any number of frames, as for `Decoder.decode`.
+
+        Raises:
+            DataError: `log_probs` is not what it should be, or the stream is finished.
+        """
+        ...
+
+    def partial(self) -> Hypothesis:
+        """The best reading of what was accepted so far, as if it were all."""
+        ...
+
+    def finish(self) -> list[Hypothesis]:
+        """End the utterance.
+
+        Returns:
+            What `Decoder.decode` gives for all of its frames at once.
+        """
+        ...
+
+
 class Decoder(Protocol):
     """Turns the log-probabilities of utterances into hypotheses."""
 
