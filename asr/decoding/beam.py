@@ -28,7 +28,8 @@ MAX_SPARE_CAPACITY = 1 << 18
 
 # Values of the emissions that are searched in one go: 16 MB as float64.
 MAX_VALUES = 1 << 21
-GROUPS_PER_THREAD = 8
+SMALLEST_SHARE = 64
+"""No group is smaller than this part of what each thread decodes in all."""
 
 
 class BeamDecoder:
@@ -118,9 +119,9 @@ class BeamDecoder:
         """
         for one in log_probs:
             check_form(one, self._search.vocab_size)
-        num_threads = min(self._num_threads, len(log_probs))
+        num_threads = max(1, min(self._num_threads, len(log_probs)))
         groups = _groups(log_probs, num_threads)
-        if num_threads <= 1:
+        if num_threads == 1:
             found = [self._decode_group(group) for group in groups]
         else:
             with ThreadPoolExecutor(num_threads) as pool:
@@ -162,17 +163,21 @@ class BeamDecoder:
 
 
 def _groups(log_probs: Sequence[LogProbs], num_threads: int) -> list[list[LogProbs]]:
-    """Consecutive utterances, a few groups for each thread and none too large for one go."""
-    total = sum(one.size for one in log_probs)
-    limit = MAX_VALUES
-    if num_threads > 1:
-        limit = min(limit, total // (GROUPS_PER_THREAD * num_threads))
+    """Consecutive utterances that a thread decodes in one go.
+
+    Each group has half of a thread's share of what is left, so that threads seldom meet, and end
+    almost together (Polychronopoulos & Kuck, 1987, Guided self-scheduling).
+    """
+    left = sum(one.size for one in log_probs)
+    smallest = left // (SMALLEST_SHARE * num_threads)
     groups: list[list[LogProbs]] = []
-    size = 0
+    size = limit = 0
     for one in log_probs:
         if not groups or size + one.size > limit:
+            left -= size
+            share = left if num_threads == 1 else max(left // (2 * num_threads), smallest)
+            size, limit = 0, min(MAX_VALUES, share)
             groups.append([])
-            size = 0
         groups[-1].append(one)
         size += one.size
     return groups
