@@ -176,7 +176,9 @@ def prune(
     output: Output,
     threshold: Annotated[
         float,
-        typer.Option(help="Relative change of perplexity that dropping one n-gram may cause."),
+        typer.Option(
+            help="Relative change of perplexity that dropping one n-gram may cause; 0 drops none."
+        ),
     ] = 1e-8,
 ) -> None:
     """Drop the n-grams whose loss changes MODEL least (relative entropy)."""
