@@ -24,6 +24,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name parameters of many bytes by how they begin.
+
+    Processes that share the tests must all name them alike, and what was packed at collection,
+    an archive for one, holds the time of it; a file's first bytes say what it is.
+    """
+    if isinstance(val, bytes) and len(val) > 40:
+        return f"{val[:4].decode('ascii', 'backslashreplace')}..."
+    return None
+
+
 @dataclass(frozen=True)
 class ToneModel:
     """A trained model file and the manifest it was validated on."""

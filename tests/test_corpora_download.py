@@ -175,7 +175,11 @@ def test_links_and_devices_are_refused(kind: bytes, server: Server, tmp_path: Pa
     assert names(tmp_path) == {"corpus.tar.gz"}
 
 
-@pytest.mark.parametrize("content", [b"not gzip at all", tar(top__part__a=b"A" * 9999)[:-40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"not gzip at all", tar(top__part__a=b"A" * 9999)[:-40]],
+    ids=["not gzip", "cut short"],
+)
 def test_a_damaged_archive(content: bytes, server: Server, tmp_path: Path) -> None:
     server.content = content
     with pytest.raises(DataError, match=r"corpus.tar.gz is damaged: "):
