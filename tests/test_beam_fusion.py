@@ -215,6 +215,20 @@ def test_what_a_closed_vocabulary_makes_impossible_has_probability_zero() -> Non
     assert (best.tokens, best.acoustic_log_prob, best.score) == ((), -math.inf, -math.inf)
 
 
+def test_a_narrow_beam_of_nothing_but_the_impossible_has_probability_zero() -> None:
+    # After "a" or silence comes "b" for sure: both prefixes of the beam become impossible.
+    log_probs = undecided("ab")
+    log_probs[0, [0, CHARACTERS.encode("a")[0]]] = math.log(0.25), math.log(0.75)
+    config = BeamConfig(beam_width=1, vocabulary="closed", num_best=2)
+    decoder = BeamDecoder(CHARACTERS, FRAME_S, config, Knowledge(None, ["aab"]))
+    stream = decoder.stream()
+    stream.accept(log_probs)
+    assert stream.partial().score == -math.inf
+    assert [one.score for one in stream.finish()] == [-math.inf]
+    assert stream.word_features().shape[0] == 0
+    assert decoder.decode(log_probs) == stream.finish()
+
+
 def test_a_language_model_decides_what_the_sound_does_not(models: dict[str, NgramModel]) -> None:
     log_probs = undecided("a? b?b")
     assert (

@@ -359,5 +359,5 @@ def finish_all(fusion: Fusion, entries: Array, scratch: Array) -> int:
             entry.partial = target.partial
         entry.total = min(entry.total, 0.0)  # rounding of `log_probs` can add up
         entry.rank = entry.total + entry.partial if is_possible else -np.inf
-        count += is_possible
+        count += entry.rank > -np.inf  # a beam can keep what has become impossible
     return count
