@@ -60,6 +60,8 @@ FEW_WEIGHTS, FEW_BONUSES = (0.0, 0.2, 0.5, 0.8, 1.2, 2.0), (-1.0, 0.0, 1.0, 2.0,
 WEIGHT_STEP, BONUS_STEP = 0.1, 0.5
 """Changes of weight and bonus that are equally far from the defaults."""
 UNKNOWN_SCORES = (-5.0, -20.0)
+OF_LM = BeamConfig().model_dump(include={"lm_unit", "lm_weight", "word_bonus"})
+"""The defaults again where the language model is left out: the next one may be of another kind."""
 
 SEARCH = {"beam_width": 100, "beam_threshold": 15.0, "token_threshold": 8.0}
 """Pruning while weights are sought."""
@@ -247,7 +249,7 @@ def tune(
     narrow = Trials(plan.few, knowledge, advance)
     plain = Trials(plan.few, Knowledge(), advance)
     best = _narrow(narrow, best)
-    without = _narrow(plain, base.model_copy(update={"vocabulary": "open"}))
+    without = _narrow(plain, base.model_copy(update={"vocabulary": "open", **OF_LM}))
     of_all, plain_of_all = narrow.on(development), plain.on(development)
     if plain_of_all.errors(without) <= of_all.errors(best):
         knowledge, best, of_all = Knowledge(), without, plain_of_all

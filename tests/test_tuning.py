@@ -253,6 +253,18 @@ def test_a_language_model_of_tokens_stays_one(data: DevelopmentSet, tmp_path: Pa
     assert result.beam.words.num_errors == errors_of(data, result.config, knowledge)
 
 
+def test_what_was_set_for_a_language_model_goes_with_it(tmp_path: Path) -> None:
+    """Else the next language model would be taken for one of tokens, of that weight."""
+    text = tmp_path / "tokens"
+    text.write_text("d a o ▁ b e e\n" * 20)
+    knowledge = Knowledge(build_model([text], BuildOptions(order=2)).model)
+    begin = BeamConfig(lm_unit="token", lm_weight=9.0, word_bonus=-7.0)
+    result = tune(development(6, 0.0), knowledge, begin)
+    assert result.knowledge == Knowledge()
+    found = result.config
+    assert (found.lm_unit, found.lm_weight, found.word_bonus) == ("word", 0.5, 1.0)
+
+
 def test_little_time_means_fewer_utterances_and_says_so(lm: NgramModel) -> None:
     data = development(80, 0.3)
     result = tune(data, Knowledge(lm), time_limit_s=1e-6)
