@@ -19,7 +19,6 @@ from typing import Any, Literal, get_args
 
 from asr.config import Options, parse_options
 from asr.decoding import BeamConfig, BeamDecoder, Decoder, GreedyDecoder, Knowledge
-from asr.decoding.calibration import Calibration
 from asr.decoding.grammar import read_grammar
 from asr.decoding.grammar_rules import Grammar
 from asr.errors import ConfigError, DataError, ModelFileError
@@ -300,8 +299,11 @@ def beam_setup(source: DecoderSource, choice: DecodingChoice) -> BeamSetup:
     if stored is not None and _lacks_its_lm(stored, choice) and stored.lexicon is None:
         settings["vocabulary"] = "open"  # a closed one was that of the language model
     if stored is not None and _is_of_another_search(stored, choice):
-        settings["calibration"] = Calibration()
-    config = parse_options(BeamConfig, settings | dict(choice.settings), "the command line")
+        settings["calibration"] = {}
+    asked = dict(choice.settings)
+    if isinstance(part := asked.get("calibration"), Mapping):
+        asked["calibration"] = {**settings.get("calibration", {}), **part}
+    config = parse_options(BeamConfig, settings | asked, "the command line")
     lm, lm_name = _language_model(source, choice)
     added = _added_words(source, choice)
     tokenizer = source.tokenizer

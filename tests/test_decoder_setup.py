@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asr.cli.decoding_options import DecodingOptions
 from asr.config import Options
 from asr.decoder_setup import (
     DecoderSource,
@@ -153,6 +154,18 @@ def test_confidences_are_calibrated_only_for_the_search_they_were_fitted_with(ar
     others = [(tuned, with_lm), (tuned, no_lm), (elsewhere, no_lm), (without, with_lm)]
     for model, choice in others:
         assert beam_setup(model, choice).config.calibration == Calibration()
+
+
+def test_of_the_calibration_what_is_not_asked_for_stays_as_it_was_fitted(arpa: Path) -> None:
+    fitted = Calibration(bias=0.3, posterior_weight=0.9, num_words=500)
+    tuned = source(lm="none", beam=BeamConfig(calibration=fitted))
+    asked = DecodingOptions(set_=["calibration.bias=-1"]).choice().settings
+    found = beam_setup(tuned, DecodingChoice(settings=asked)).config
+    assert found.calibration == fitted.model_copy(update={"bias": -1.0})
+    other = beam_setup(tuned, DecodingChoice(lms=[arpa], settings=asked)).config
+    assert other.calibration == Calibration(bias=-1.0)
+    whole = DecodingChoice(settings={"calibration": Calibration(bias=2.0)})
+    assert beam_setup(tuned, whole).config.calibration == Calibration(bias=2.0)
 
 
 def test_a_vocabulary_closed_without_a_language_model_stays_closed_without_it() -> None:

@@ -105,7 +105,7 @@ class DecodingOptions:
         from asr.decoding.options import BeamConfig
 
         given = load_options(BeamConfig, None, self.set_)
-        settings = {name: getattr(given, name) for name in given.model_fields_set}
+        settings = given.model_dump(exclude_unset=True)
         for option, name, value in (
             ("--beam", "beam_width", self.beam),
             ("--n-best", "num_best", n_best),
