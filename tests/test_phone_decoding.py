@@ -292,6 +292,22 @@ def test_a_hotword_that_the_language_model_lacks_is_written(lm: NgramModel) -> N
     assert words_of(BeamDecoder(PHONES, FRAME_S, WEIGHTED, knowledge), "t i | t u") == "tea too"
 
 
+def test_words_that_the_search_does_not_know_are_written_as_they_are_named(lm: NgramModel) -> None:
+    """Neither `to` nor `too` is in the lexicon; the dictionary has `to` first."""
+    lexicon = ["red", "read", "tea"]
+    for wish in (
+        Knowledge(lm, lexicon, hotwords={"too": 6.0}),
+        Knowledge(lm, lexicon, grammar=parse_grammar("too")),
+        Knowledge(None, lexicon, grammar=parse_grammar("too")),
+    ):
+        assert words_of(BeamDecoder(PHONES, FRAME_S, WEIGHTED, wish), "t u") == "too"
+    # Such a word leads on in a sentence, to one of two words that sound alike.
+    for second, other in (("read", "red"), ("red", "read")):
+        grammar = parse_grammar(f"to {second}\ntea {other}")
+        decoder = BeamDecoder(PHONES, FRAME_S, WEIGHTED, Knowledge(lm, lexicon, grammar=grammar))
+        assert words_of(decoder, "t u | u") == f"to {second}"
+
+
 def test_a_word_that_is_disfavoured_does_not_join_its_rivals(lm: NgramModel) -> None:
     knowledge = Knowledge(lm, hotwords={"too": -1.0})
     assert words_of(BeamDecoder(PHONES, FRAME_S, WEIGHTED, knowledge), "t i | t u") == "tea two"

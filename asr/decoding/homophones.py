@@ -24,7 +24,7 @@ class Wishes(NamedTuple):
     """What the user says of words that sound alike.
 
     Fields:
-        entries: For each spelling of a word that the user names and that has rivals, all of them.
+        entries: For each spelling of a word that the user names, how it may be written.
         phrases: Hotwords as words, with their bonuses.
         longest: Words of the longest of them; 0 without any.
         sentences: What can be said; None for anything.

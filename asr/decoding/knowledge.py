@@ -281,12 +281,13 @@ def _wishes(
     rivals: dict[str, Sequence[Entry]] = {}
     for word in sorted(named):
         for spelling in tokenizer.spellings(word):
-            known = rivals.get(spelling, entries.get(spelling, ()))
+            known = rivals.get(spelling) or entries.get(spelling) or ()
+            if not known:  # what would be written where no word that the search knows sounds so
+                known = (Entry(tokenizer.readings(spelling)[0], NOT_IN_LM),)
             if word in favoured and all(entry.text != word for entry in known):
                 known = (*known, Entry(word, words.get(word, NOT_IN_LM)))
             rivals[spelling] = known
-    rivals = {spelling: known for spelling, known in rivals.items() if len(known) > 1}
-    if not rivals:
+    if all(len(known) == 1 for known in rivals.values()):
         return None
     grammar = knowledge.grammar
     sentences = None if grammar is None else compile_sentences(grammar)
