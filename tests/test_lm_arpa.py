@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,14 @@ def test_reads_what_other_tools_write(tmp_path: Path) -> None:
 def test_reads_gzip_whatever_its_name(tmp_path: Path) -> None:
     packed = write(tmp_path, gzip.compress(GOOD.encode()))
     assert read_arpa(packed).num_ngrams == (4, 2)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_byte_order_mark_is_no_part_of_the_first_line(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    text = "\ufeff" + GOOD[GOOD.index("\\data") :]
+    assert read_arpa(write(tmp_path, pack(text.encode()))).num_ngrams == (4, 2)
 
 
 def test_words_may_hold_any_character_but_white_space(tmp_path: Path) -> None:

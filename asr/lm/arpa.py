@@ -1,8 +1,8 @@
 """ARPA files of back-off n-gram models: any order, plain or gzip.
 
 The format has log10 values; they become natural logarithms here, once. Reading takes what KenLM,
-SRILM, IRSTLM and MITLM write: any text before `\\data\\`, `<unk>` or not, missing back-offs. It
-checks the rest, and names the line that is wrong.
+SRILM, IRSTLM and MITLM write: any text before `\\data\\`, `<unk>` or not, missing back-offs; and a
+byte-order mark, as some editors add. It checks the rest, and names the line that is wrong.
 
 References:
     ngram-format(5) of SRILM; Heafield (2011).
@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from array import array
@@ -120,6 +121,8 @@ class _ArpaReader:
             self._check_length(len(self._rest), self._line_number + 1)
             if not (block := self._stream.read(BLOCK_BYTES)):
                 break
+            if self._num_bytes == 0:
+                block = block.removeprefix(codecs.BOM_UTF8)
             self._num_bytes += len(block)
             # What was read so far bounds it, as the size of a pipe is not known.
             max_bytes = FREE_BYTES + MAX_GZIP_RATIO * self._source.num_bytes
