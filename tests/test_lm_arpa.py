@@ -111,6 +111,12 @@ def test_malformed_files_are_refused_with_their_line(
     assert problem in caught.value.message
 
 
+def test_a_model_without_words_is_none(tmp_path: Path) -> None:
+    text = "\\data\\\nngram 1=0\n\n\\1-grams:\n\n\\end\\\n"
+    with pytest.raises(DataError, match=r"lm.arpa, line 6: expected at least one 1-gram, got none"):
+        read_arpa(write(tmp_path, text))
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 10: .*not UTF-8"):
         read_arpa(write(tmp_path, GOOD.encode().replace(b"\ta\t", b"\t\xff\t")))

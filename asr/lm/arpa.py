@@ -192,11 +192,13 @@ class _ArpaReader:
             except ValueError:
                 raise self._error(f"cannot read a number in {_shown(line)}") from None
             section.lines.append(self._line_number)
-        if len(section.lines) != section.num_announced or not self._ids:
+        if len(section.lines) != section.num_announced:
             raise self._error(
                 f"{len(section.lines)} {section.order}-grams where {section.num_announced} were "
                 "announced"
             )
+        if not self._ids:
+            raise self._error("expected at least one 1-gram, got none")
         return line
 
     def _next_section_line(self, section: _Section, index: WordIndex | None) -> bytes:
