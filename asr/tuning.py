@@ -249,7 +249,9 @@ def tune(
     narrow = Trials(plan.few, knowledge, advance)
     plain = Trials(plan.few, Knowledge(), advance)
     best = _narrow(narrow, best)
-    without = _narrow(plain, base.model_copy(update={"vocabulary": "open", **OF_LM}))
+    # A vocabulary of the words of a dictionary needs nothing else to be closed.
+    vocabulary = "open" if development.tokenizer.words is None else base.vocabulary
+    without = _narrow(plain, base.model_copy(update={"vocabulary": vocabulary, **OF_LM}))
     of_all, plain_of_all = narrow.on(development), plain.on(development)
     if plain_of_all.errors(without) <= of_all.errors(best):
         knowledge, best, of_all = Knowledge(), without, plain_of_all

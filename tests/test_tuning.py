@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from asr.decoding.calibration import Calibration, words_correct
 from asr.errors import DataError
 from asr.lm.kneser_ney import BuildOptions, build_model
 from asr.lm.ngram import NgramModel
-from asr.tokens import tokenizer_from_dict
+from asr.tokens import PhoneTokenizer, tokenizer_from_dict
 from asr.tuning import (
     FEW_BONUSES,
     FEW_WEIGHTS,
@@ -228,6 +229,19 @@ def test_a_closed_vocabulary_that_is_asked_for_stays(data: DevelopmentSet, lm: N
     result = tune(data, Knowledge(lm), BeamConfig(vocabulary="closed"))
     assert result.config.vocabulary == "closed"
     assert "closed vocabulary" in result.lines()[2]
+
+
+@pytest.mark.parametrize("vocabulary", ["open", "closed"])
+def test_the_words_of_a_dictionary_stay_closed_without_a_language_model(
+    lm: NgramModel, vocabulary: Literal["open", "closed"]
+) -> None:
+    words = {word: [tuple(word)] for sentence in SENTENCES for word in sentence.split()}
+    phones = PhoneTokenizer(tuple(LETTERS.strip()), words)
+    data = replace(development(6, 0.0), tokenizer=phones)
+    for knowledge in (Knowledge(), Knowledge(lm)):
+        result = tune(data, knowledge, BeamConfig(vocabulary=vocabulary))
+        assert result.knowledge == Knowledge()
+        assert result.config.vocabulary == vocabulary
 
 
 def test_pruning_is_as_narrow_as_texts_allow(data: DevelopmentSet, lm: NgramModel) -> None:
