@@ -279,6 +279,14 @@ def test_resuming_with_other_settings_names_them(
         train(config_of(other), finished[0], resume=True)
 
 
+def test_resuming_with_other_workers_goes_on(
+    finished: tuple[Path, TrainingResult], tones: dict[str, Any]
+) -> None:
+    """Where workers fail, a run must be able to do without them."""
+    other = {**tones, "batching": {**tones["batching"], "num_workers": 2}}
+    assert train(config_of(other), finished[0], resume=True).model_path.exists()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

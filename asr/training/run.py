@@ -55,6 +55,8 @@ LOCK_FILE = "lock"
 _CHECKPOINT_FACTOR = 12
 """Bytes a run may need for each byte of weights: state (weights, two moments, average) twice while
 it is replaced, the best few, the model."""
+_WITHOUT_EFFECT = ("batching.num_workers",)
+"""A run may go on with others, and ends with the same weights: where workers fail, without them."""
 _MEMORY_FACTOR = 4
 """Bytes in memory for each byte of weights, at the least: weight, gradient, two moments."""
 
@@ -255,7 +257,7 @@ def _check_run_dir(config: ExperimentConfig, run_dir: Path, resume: bool) -> Non
         anew = "this run cannot go on: train anew in another directory"
         raise ModelFileError(error.message, hint=anew) from None
     cure = "resume with the settings it was started with, or name another directory"
-    require_same_settings(run_dir, stored, config, cure)
+    require_same_settings(run_dir, stored, config, cure, _WITHOUT_EFFECT)
 
 
 def require_same_settings(
