@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from asr import ctc
 from asr.config import Options
@@ -267,18 +267,3 @@ class ExampleDataset(Dataset[Example]):
             if self.num_output_frames(len(changed)) >= needed:
                 samples = changed
         return Example(self.ids[index], samples, self.targets[index])
-
-
-def make_loader(
-    dataset: ExampleDataset, sampler: EpochSampler, config: BatchConfig, pin_memory: bool = False
-) -> DataLoader[Batch]:
-    """Batches of `dataset` in the sampler's order, read ahead by worker processes."""
-    return DataLoader(
-        dataset,  # type: ignore[arg-type] # the element type is changed by collate_fn
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=config.num_workers,
-        persistent_workers=config.num_workers > 0,
-        prefetch_factor=4 if config.num_workers > 0 else None,
-        pin_memory=pin_memory,
-    )

@@ -18,12 +18,12 @@ from asr.batching import (
     Example,
     ExampleDataset,
     collate,
-    make_loader,
     plan_batches,
     seeded,
 )
 from asr.errors import DataError
 from asr.threads import cpu_threads
+from asr.training.loading import make_loader, read_batches
 
 durations = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=60)
 configs = st.builds(
@@ -193,8 +193,8 @@ def test_augmentation_leaves_a_frame_of_an_utterance_without_words() -> None:
 def test_worker_processes_change_nothing(num_workers: int) -> None:
     dataset, sampler = make_dataset(Shorten()), make_sampler()
     alone = [collate([dataset[key] for key in keys]) for keys in sampler]
-    config = BatchConfig(num_workers=num_workers)
-    for batch, expected in zip(make_loader(dataset, sampler, config), alone, strict=True):
+    loader = make_loader(dataset, sampler, BatchConfig(num_workers=num_workers))
+    for batch, expected in zip(read_batches(loader), alone, strict=True):
         assert batch.ids == expected.ids
         assert torch.equal(batch.samples, expected.samples)
         assert torch.equal(batch.targets, expected.targets)

@@ -22,10 +22,9 @@ from asr.batching import (
     Example,
     ExampleDataset,
     collate,
-    make_loader,
     plan_batches,
 )
-from asr.errors import ConfigError, DataError
+from asr.errors import AsrError, ConfigError, DataError
 from asr.experiment import (
     ExperimentConfig,
     build_front_end,
@@ -38,6 +37,7 @@ from asr.model import AcousticModel
 from asr.progress import progress_bar
 from asr.text import TextConfig, normalize
 from asr.tokens import Tokenizer, build_tokenizer
+from asr.training.loading import make_loader, read_batches
 from asr.training.warm_start import adopted_phones
 
 _OTHER_WORDS = (
@@ -203,13 +203,13 @@ class TrainingSet:
     """The loader of training batches and the sampler that decides their order."""
 
     dataset: ExampleDataset
-    loader: DataLoader[Batch]
+    loader: DataLoader[Batch | AsrError]
     sampler: EpochSampler
 
     def epoch(self, epoch: int, first_batch: int) -> Iterator[Batch]:
         """Batches of one epoch, from `first_batch` on."""
         self.sampler.start(epoch, first_batch)
-        return iter(self.loader)
+        return read_batches(self.loader)
 
 
 def make_training_set(

@@ -41,6 +41,7 @@ from asr.training.data import (
 )
 from asr.training.denominator import fit_trigram
 from asr.training.determinism import deterministic_algorithms
+from asr.training.loading import workers_watched
 from asr.training.loop import Trainer
 from asr.training.losses import Objective
 from asr.training.notices import notices
@@ -88,7 +89,8 @@ def train(config: ExperimentConfig, run_dir: Path | str, resume: bool = False) -
             another process trains in it; or an argument is of another kind.
         DataError: A manifest, its audio or transcripts cannot be used; the disk is full.
         ModelFileError: The checkpoint of `run_dir` is damaged.
-        TrainingError: A loss is not finite, or there is too little memory or disk space.
+        TrainingError: A loss is not finite, a worker was ended, or there is too little memory or
+            disk space.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; the run can be resumed.
     """
     if not isinstance(config, ExperimentConfig):
@@ -164,7 +166,8 @@ class _Run:
             reporter.say(self._greeting(position))
             for notice in notices(self._corpus, config) if fresh else ():
                 reporter.say(f"note: {notice}")
-            position = trainer.run(position, reporter)
+            with workers_watched():
+                position = trainer.run(position, reporter)
             validation = trainer.finish(position, reporter)
         model_path = self._run_dir / MODEL_FILE
         summary = _summary(position, validation, self._corpus)
