@@ -32,7 +32,8 @@ class CutOptions(Options):
     """Where utterances are cut, and which pieces are kept.
 
     Attributes:
-        words: Only stretches of these words, written as the model writes them; empty for all words.
+        words: Only stretches of these words, which are normalised as transcripts are; empty for
+            all words.
         max_words: A piece has one to so many words, drawn; None for stretches as long as they are.
         copies: How often each utterance is cut, each time elsewhere.
         min_score: A piece is dropped when the model is less sure than this of one of its words, as
@@ -74,6 +75,8 @@ def cut_utterances(
         utterances: With audio and true transcripts.
         options: Where to cut.
     """
+    kept = normalize(" ".join(options.words), recognizer.config.text).split()
+    options = options.model_copy(update={"words": tuple(kept)})
     rate_hz = recognizer.sample_rate_hz
     sources = [(one.id, one.audio_path, one.read_options(rate_hz)) for one in utterances]
     by_id = {one.id: one for one in utterances}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,15 @@ def test_tones_are_cut_apart(recognizer: Recognizer, utterances: list[Utterance]
         }
         num_pure += power[piece.text] > 0.9 * sum(power.values())
     assert num_pure > 0.9 * len(pieces)
+
+
+def test_words_to_keep_are_normalised_as_transcripts_are(
+    recognizer: Recognizer, utterances: list[Utterance]
+) -> None:
+    loud = [replace(one, text=one.text.upper()) for one in utterances]
+    pieces = cut(recognizer, loud, words=["Ba", "DO"])
+    assert pieces == cut(recognizer, utterances, words=["ba", "do"])
+    assert {word for piece in pieces for word in piece.text.split()} == {"ba", "do"}
 
 
 def test_a_piece_can_be_cut_again(recognizer: Recognizer, utterances: list[Utterance]) -> None:
