@@ -143,12 +143,19 @@ class WerReport:
             (low, high) rates; None where there is none: of fewer than two utterances, or without
             any reference word.
 
+        Raises:
+            DataError: No sets are to be drawn, or `level` is not in (0, 1).
+
         References:
             Bisani & Ney (2004), Bootstrap estimates for confidence intervals in ASR performance
             evaluation.
         """
         import numpy as np
 
+        if num_resamples < 1:
+            raise DataError(f"num_resamples must be at least 1, got {num_resamples}")
+        if not 0 < level < 1:
+            raise DataError(f"level must be between 0 and 1, got {level}", hint="0.95 for 95 %")
         num_utterances = len(self.utterances)
         if num_utterances < 2:
             return None
@@ -188,14 +195,22 @@ def score_texts(references: Mapping[str, str], hypotheses: Mapping[str, str]) ->
         hypotheses: What was recognised, by the same ids, in any order.
 
     Raises:
-        DataError: A side has no ids, an id stands on one side only, or there is no utterance at
-            all.
+        DataError: A side has no ids or no texts, an id stands on one side only, or there is no
+            utterance at all.
     """
     for name, texts in (("references", references), ("hypotheses", hypotheses)):
         if not isinstance(texts, Mapping):
             raise DataError(f"{name} must be texts by their ids, got {type(texts).__name__}")
+        for key, text in texts.items():
+            if not isinstance(text, str):
+                raise _no_text(name, key, text)
     check_pairing(references, hypotheses)
     return WerReport(tuple(_score(key, text, hypotheses[key]) for key, text in references.items()))
+
+
+def _no_text(name: str, key: object, found: object) -> DataError:
+    kind, hint = type(found).__name__, "pass its text" if hasattr(found, "text") else None
+    return DataError(f"{name} must be texts, got {kind} for {key!r}", hint=hint)
 
 
 def check_pairing(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asr.decoding import Hypothesis
 from asr.errors import DataError
 from asr.evaluation import WerReport, score_texts
 from asr.transcripts import Format, format_of, read_transcripts
@@ -118,6 +120,15 @@ class TestPairing:
             with pytest.raises(DataError, match=f"{name} must be texts by their ids, got "):
                 score_texts(*sides)  # type: ignore[arg-type]
 
+    def test_what_is_no_text_is_refused(self) -> None:
+        """What a recogniser gives is a hypothesis, and its words are no characters."""
+        heard = Hypothesis((), (), (), 0.0, 0.0, 0.0)
+        message = r"hypotheses must be texts, got Hypothesis for 'b'; pass its text"
+        with pytest.raises(DataError, match=message):
+            score_texts({"a": "x", "b": "y"}, {"a": "x", "b": heard})  # type: ignore[dict-item]
+        with pytest.raises(DataError, match=r"references must be texts, got NoneType for 'a'$"):
+            score_texts({"a": None}, {"a": "x"})  # type: ignore[dict-item]
+
     def test_pairs_by_id_not_by_position(self) -> None:
         report = score_texts({"a": "one", "b": "two"}, {"b": "two", "a": "one"})
         assert report.words.num_errors == 0
@@ -146,6 +157,18 @@ class TestBootstrap:
         narrow, wide = report.bootstrap_interval(level=0.5), report.bootstrap_interval(level=0.99)
         assert narrow is not None and wide is not None
         assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"level": 95}, r"level must be between 0 and 1, got 95; 0\.95 for 95 %"),
+            ({"level": 0.0}, "level must be between 0 and 1"),
+            ({"num_resamples": 0}, "num_resamples must be at least 1, got 0"),
+        ],
+    )
+    def test_what_is_no_interval_is_refused(self, options: dict[str, Any], message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            report_of(("a", "a"), ("a", "b")).bootstrap_interval(**options)
 
     def test_there_is_none_for_one_utterance(self) -> None:
         assert report_of(("a", "b")).bootstrap_interval() is None
