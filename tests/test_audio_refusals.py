@@ -408,6 +408,20 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         write_audio(tmp_path / "file" / "a.wav", Waveform(NOISE, RATE_HZ))
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_full_disk_is_named(tmp_path: Path, name: str) -> None:
+    """What libsndfile says of any such failure is "System error"."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(DataError, match=f"cannot write .*{name}: File too large"):
+            write_audio(tmp_path / name, Waveform(NOISE, RATE_HZ))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_rate_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot write"):
         write_audio(tmp_path / "a.flac", Waveform(NOISE, 700_001))

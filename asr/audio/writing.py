@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,10 @@ def write_audio(path: Path, waveform: Waveform) -> None:
             hint="scale the waveform down first",
         )
     integers = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    encoded = BytesIO()  # libsndfile would say "System error" of a full disk
     try:
-        with atomic_path(path) as temporary:
-            soundfile.write(
-                temporary, integers, waveform.sample_rate_hz, "PCM_16", format=container
-            )
+        soundfile.write(encoded, integers, waveform.sample_rate_hz, "PCM_16", format=container)
     except soundfile.LibsndfileError as error:
         raise DataError(f"cannot write {path}: {error.error_string}") from None
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
