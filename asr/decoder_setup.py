@@ -259,10 +259,16 @@ def choose_decoder(source: DecoderSource, choice: DecodingChoice) -> ChosenDecod
 
     Raises:
         ConfigError: The wishes contradict each other, a setting is wrong or lacks what it is for,
-            or the language model that the stored settings belong to is missing.
+            or the language model that the stored settings belong to is missing; or `choice` is
+            of another kind.
         DataError: A file that is asked for cannot be used with this model.
         ModelFileError: The language model of the model file is damaged.
     """
+    if not isinstance(choice, DecodingChoice):
+        raise ConfigError(
+            f"choice must be a DecodingChoice, got {type(choice).__name__}",
+            hint='such as DecodingChoice(phrases=["ann lee=8"])',
+        )
     if decodes_greedily(source.stored, choice):
         return ChosenDecoder(GreedyDecoder(source.tokenizer, source.frame_s), "greedy")
     setup = beam_setup(source, choice)

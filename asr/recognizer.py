@@ -8,7 +8,7 @@ that another runtime can stand behind the same interface.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise ConfigError(f"unknown device {name!r}", hint="use auto, cpu or cuda")
@@ -264,7 +264,14 @@ class Recognizer:
 
         Args:
             emissions: As of `decode`.
+
+        Raises:
+            DataError: They are no list, or one is no array of normalised log-probabilities.
         """
+        if not isinstance(emissions, Sequence | np.ndarray):
+            raise DataError(
+                f"emissions must be a list of arrays, got one {type(emissions).__name__}"
+            )
         if isinstance(self.decoder, BeamDecoder):
             return self.decoder.decode_list(emissions)
         return [self.decoder.decode(log_probs) for log_probs in emissions]
@@ -279,9 +286,9 @@ class Recognizer:
         All of them are in memory at once; `transcribe_each` reads any number of files in turn.
 
         Raises:
-            DataError: As `transcribe`, of the first; or `audio` is a single one.
+            DataError: As `transcribe`, of the first; or `audio` is no list.
         """
-        if isinstance(audio, Path | str | Waveform):
+        if isinstance(audio, Path | str | Waveform) or not isinstance(audio, Iterable):
             raise DataError(
                 f"audio must be a list of files and waveforms, got one {type(audio).__name__}",
                 hint="put it into a list, or call `transcribe`",

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def _refused(path: Path, *words: str, options: ReadOptions = WHOLE) -> DataError
     for word in (str(path), *words):
         assert word in str(caught.value)
     return caught.value
+
+
+def test_what_names_no_file() -> None:
+    for path in (None, BytesIO(b"RIFF"), NOISE):
+        with pytest.raises(DataError, match=r"path must be .* of a file, got .*Waveform"):
+            read_audio(path)  # type: ignore[arg-type]
 
 
 def test_a_directory(tmp_path: Path) -> None:

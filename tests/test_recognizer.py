@@ -65,11 +65,31 @@ def test_many_are_files_and_waveforms(
     assert [hypothesis.text for hypothesis in found] == [*alone, alone[0]]
 
 
-@pytest.mark.parametrize("audio", ["a/x.flac", Path("a/x.flac"), Waveform(np.zeros(9), 8000)])
+@pytest.mark.parametrize(
+    "audio", ["a/x.flac", Path("a/x.flac"), Waveform(np.zeros(9), 8000), None, 3]
+)
 def test_one_is_not_many(recognizer: Recognizer, audio: Any) -> None:
     """A name would be taken apart: `a`, `/` and so on, each as a file."""
     with pytest.raises(DataError, match="must be a list of files and waveforms, got one"):
         recognizer.transcribe_many(audio)
+
+
+def test_what_is_no_list_of_emissions_is_refused(
+    recognizer: Recognizer, waveforms: list[Waveform]
+) -> None:
+    found = recognizer.emissions(waveforms[:1])
+    for emissions in (iter(found), None):
+        with pytest.raises(DataError, match="emissions must be a list of arrays, got one "):
+            recognizer.decode(emissions)  # type: ignore[arg-type]
+    assert recognizer.decode(np.stack(found)) == recognizer.decode(found)  # type: ignore[arg-type]
+
+
+def test_what_is_no_choice_is_refused(recognizer: Recognizer, tone_model: ToneModel) -> None:
+    for choice in (None, {"decoder": "greedy"}):
+        with pytest.raises(ConfigError, match=r"choice must be a DecodingChoice, got \w+; such as"):
+            recognizer.with_decoding(choice)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="got str"):
+        Recognizer.load(tone_model.path, "cpu", "greedy")  # type: ignore[arg-type]
 
 
 def test_of_nothing_there_is_nothing(recognizer: Recognizer) -> None:
@@ -296,6 +316,8 @@ def test_unknown_devices_are_refused() -> None:
     for other in ("mps", "meta", "xpu:0"):  # PyTorch knows them, and models do not run on them here
         with pytest.raises(ConfigError, match=f"unknown device '{other}'"):
             choose_device(other)
+    with pytest.raises(ConfigError, match="unknown device None"):
+        choose_device(None)  # type: ignore[arg-type]
     assert choose_device("cpu") == torch.device("cpu")
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="no CUDA device is present"):

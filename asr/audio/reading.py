@@ -67,9 +67,14 @@ def read_audio(path: Path | str, options: ReadOptions = ReadOptions()) -> Wavefo
 
     Raises:
         DataError: The file is missing, no audio, cut off, empty or too long; the range or the
-            channel is not in it; a sample is NaN, infinite or far out of range.
+            channel is not in it; a sample is NaN, infinite or far out of range; `path` names none.
         MissingExtraError: It has to be resampled, and torchaudio is not installed.
     """
+    if not isinstance(path, Path | str):
+        raise DataError(
+            f"path must be the name of a file, got {type(path).__name__}",
+            hint="of samples make a Waveform",
+        )
     path = Path(path)
     with open_audio(path, options.pcm) as file:
         info = describe(path, file)
