@@ -170,8 +170,10 @@ class TestWeights:
         ]
         assert mixtures[0].excluding_unknown < min(m.excluding_unknown for m in mixtures[1:])
 
-    def test_text_without_a_known_word(self, tmp_path: Path) -> None:
-        (tmp_path / "empty").write_text("")
+    @pytest.mark.parametrize("text", ["", "\n", "A D\nB\n"])
+    def test_text_without_a_known_word(self, tmp_path: Path, text: str) -> None:
+        """Sentence ends alone would decide, which every model knows."""
+        (tmp_path / "empty").write_text(text)
         with pytest.raises(DataError, match="no model knows a word"):
             best_weights([GOLDEN_MODEL], [tmp_path / "empty"])
 

@@ -112,21 +112,27 @@ def best_weights(models: Sequence[NgramModel], paths: Sequence[Path]) -> list[fl
     Raises:
         DataError: A text cannot be read, or no word of it is known.
     """
-    # Every text is read once, as it may come through a pipe.
-    blocks = [
-        np.stack([_text_probs(model, letters) for model in models], axis=1)
-        for letters in text_letters(paths)
-    ]
-    probs = np.concatenate([np.empty((0, len(models))), *blocks])
-    probs = probs[probs.sum(axis=1) > 0]
-    if not len(probs):
-        raise DataError(f"no model knows a word of {', '.join(map(str, paths))}")
-    return maximise(probs)
+    blocks, is_known = [np.empty((0, len(models)))], False
+    for letters in text_letters(paths):  # read once, as a text may come through a pipe
+        ids = [text_ids(model, letters) for model in models]
+        blocks.append(np.stack([*map(_text_probs, models, ids)], axis=1))
+        is_known |= any(map(_has_word, models, ids))
+    if not is_known:
+        raise DataError(
+            f"no model knows a word of {', '.join(map(str, paths))}",
+            hint="write the words as the models do: capital letters are others than small ones",
+        )
+    probs = np.concatenate(blocks)
+    return maximise(probs[probs.sum(axis=1) > 0])
 
 
-def _text_probs(model: NgramModel, letters: Array) -> Array:
+def _has_word(model: NgramModel, ids: Array) -> bool:
+    """Whether the model knows one; it has the ends of the sentences of any text."""
+    return bool(np.any((ids >= 0) & (ids != model.eos_id)))
+
+
+def _text_probs(model: NgramModel, ids: Array) -> Array:
     """(num_words,) probability of each word and sentence end; 0 for those the model lacks."""
-    ids = text_ids(model, letters)
     probs = np.where(ids < 0, 0.0, np.exp(model.score_ids(ids)))
     # Where the model has no `</s>`, only the break stands for the end of a sentence.
     return probs[ids != SENTENCE_BREAK] if model.eos_id >= 0 else probs
