@@ -168,6 +168,23 @@ def test_a_language_model_is_written_like_that_of_a_name(models_dir: Path) -> No
         run("lm", "build", "text", "-o", "lm.arpa", "--model", "nothing")
 
 
+def test_every_text_of_a_language_model_is_written_like_that_of_a_name(models_dir: Path) -> None:
+    """Transcripts are as people wrote them; in capitals they would say nothing to the model."""
+    Path("small").write_text("ba do\ndo mi\n")
+    Path("capital").write_text("BA DO\nDO MI\n")
+    run("lm", "build", "small", "-o", "lm.arpa", "--order", "2")
+    like = run("lm", "perplexity", "lm.arpa", "capital", "-m", "tones")
+    assert like.stdout == run("lm", "perplexity", "lm.arpa", "small").stdout
+    assert "lacks most of the words" not in like.stderr
+    assert "lacks most of the words" in run("lm", "perplexity", "lm.arpa", "capital").stderr
+    run("lm", "adapt", "lm.arpa", "capital", "-o", "more.bin", "-m", "tones")
+    assert read_model(Path("more.bin")).words == read_model(Path("lm.arpa")).words
+    mix = ("lm", "interpolate", "lm.arpa", "lm.arpa", "-o", "mix.bin", "-m", "tones")
+    assert "weights: 0.5000 0.5000" in run(*mix, "--tune", "capital").stderr
+    with pytest.raises(ConfigError, match="--model writes the text of --tune"):
+        run(*mix, "--weights", "0.5 0.5")
+
+
 def test_a_vocabulary_is_written_as_the_text_is(models_dir: Path) -> None:
     Path("text").write_text("BA DO\nDO Mi\n")
     Path("words").write_text("<unk>\n<s>\nDo\nBA\n")

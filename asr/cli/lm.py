@@ -80,12 +80,10 @@ def build(
     from asr.lm.classes import read_classes
     from asr.lm.files import check_model_name
     from asr.lm.kneser_ney import BuildOptions, build_model
-    from asr.shipped import resolve_model
 
     check_model_name(output)
-    like = None if model is None else resolve_model(model)
-    others = [path for path in (vocab, classes, like) if path is not None]
-    check_output(output, [*texts, *others])
+    others = [path for path in (vocab, classes) if path is not None]
+    check_output(output, [*texts, *others, *_files_of(model)])
     values: dict[str, object] = {"order": order, "prune": parse_numbers("--prune", prune, int)}
     if run_words is not None:
         values["run_words"] = run_words
@@ -107,19 +105,25 @@ def build(
 def perplexity(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="ARPA or binary.")],
     texts: Texts,
+    like: WritesLike = None,
 ) -> None:
     """How well MODEL predicts TEXT; sentence ends count as words, if MODEL has </s>."""
     from asr.lm.perplexity import measure_perplexity
     from asr.progress import working
 
     read = _read(model)
-    with working("measuring"):
-        found = measure_perplexity(read, texts)
+    with _written_like(like, texts) as sources, working("measuring"):
+        found = measure_perplexity(read, sources)
     typer.echo(f"perplexity including unknown words: {found.including_unknown:.4f}")
     typer.echo(f"perplexity excluding unknown words: {found.excluding_unknown:.4f}")
     typer.echo(
         f"{found.num_sentences} sentences, {found.num_words} words, {found.num_unknown} unknown"
     )
+    if 2 * found.num_unknown > found.num_words:
+        sys.stderr.write(
+            "the model lacks most of the words: does it write them otherwise, such as in small "
+            "letters? --model writes the text as a recogniser does\n"
+        )
     if not found.num_ends:
         sys.stderr.write("the model has no </s>: sentence ends are not scored and do not count\n")
 
@@ -142,6 +146,7 @@ def interpolate(
         list[Path] | None,
         typer.Option(metavar="TEXT", help="Find the weights that predict this held-out text best."),
     ] = None,
+    like: WritesLike = None,
 ) -> None:
     """Mix models into one, with given weights or those that suit a text."""
     from asr.files import check_output
@@ -151,7 +156,7 @@ def interpolate(
     from asr.progress import working
 
     check_model_name(output)
-    check_output(output, tune or [])
+    check_output(output, [*(tune or []), *_files_of(like)])
     if len(models) < 2:
         raise ConfigError(
             "there is nothing to mix with one model",
@@ -159,10 +164,12 @@ def interpolate(
         )
     if (weights is None) == (not tune):
         raise ConfigError("give either --weights or --tune")
+    if like is not None and not tune:
+        raise ConfigError("--model writes the text of --tune, and there is none")
     read = [_read(path) for path in models]
     if tune:
-        with working("finding weights"):
-            chosen = best_weights(read, tune)
+        with _written_like(like, tune) as sources, working("finding weights"):
+            chosen = best_weights(read, sources)
     else:
         chosen = parse_numbers("--weights", weights or "", float)
     _write(mix(read, chosen), output)
@@ -204,6 +211,7 @@ def adapt(
         float,
         typer.Option(help="Share of the sentences in the mixture: 0 leaves BASE as it is, 1 out."),
     ] = 0.5,
+    like: WritesLike = None,
 ) -> None:
     """Mix a model of the sentences in TEXT into BASE; new words join the vocabulary."""
     from asr.files import check_output
@@ -211,8 +219,10 @@ def adapt(
     from asr.lm.mixing import adapt as mix_in
 
     check_model_name(output)
-    check_output(output, texts)
-    _write(mix_in(_read(base), texts, weight), output)
+    check_output(output, [*texts, *_files_of(like)])
+    with _written_like(like, texts) as sources:
+        adapted = mix_in(_read(base), sources, weight)
+    _write(adapted, output)
 
 
 def _read(path: Path) -> NgramModel:
@@ -229,6 +239,13 @@ def _write(model: NgramModel, path: Path) -> None:
 
     with working(f"writing {path.name}"):
         write_model(model, path)
+
+
+def _files_of(model: str | None) -> list[Path]:
+    """What is read where words are written as a model does."""
+    from asr.shipped import resolve_model
+
+    return [] if model is None else [resolve_model(model)]
 
 
 def _as_written(model: str | None) -> Callable[[str], str]:

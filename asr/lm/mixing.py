@@ -120,7 +120,8 @@ def best_weights(models: Sequence[NgramModel], paths: Sequence[Path]) -> list[fl
     if not is_known:
         raise DataError(
             f"no model knows a word of {', '.join(map(str, paths))}",
-            hint="write the words as the models do: capital letters are others than small ones",
+            hint="write the words as the models do: capital letters are others than small ones; "
+            "--model of `asr lm interpolate` writes them as a recogniser does",
         )
     probs = np.concatenate(blocks)
     return maximise(probs[probs.sum(axis=1) > 0])
