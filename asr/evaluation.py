@@ -116,14 +116,14 @@ class WerReport:
         counted = f"text: {text_profile}; characters include the blanks between words"
         return [self.kaldi_line(), self.cer_line(), self.ser_line(), *sure, counted]
 
-    def write_utterances(self, path: Path) -> None:
+    def write_utterances(self, path: Path | str) -> None:
         """Write the rows of the utterances, one JSON object a line.
 
         Raises:
             DataError: The file cannot be written.
         """
         rows = (json.dumps(row.to_dict(), ensure_ascii=False) for row in self.utterances)
-        write_text_atomic(path, "".join(f"{row}\n" for row in rows))
+        write_text_atomic(Path(path), "".join(f"{row}\n" for row in rows))
 
     def bootstrap_interval(
         self, num_resamples: int = 1000, seed: int = 0, level: float = 0.95

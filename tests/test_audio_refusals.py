@@ -59,6 +59,12 @@ def test_what_names_no_file() -> None:
             read_audio(path)  # type: ignore[arg-type]
 
 
+def test_what_are_no_options(tmp_path: Path) -> None:
+    for options in (16_000, None):
+        with pytest.raises(DataError, match=r"options must be ReadOptions, got .*; such as"):
+            read_audio(_write(tmp_path / "a.wav"), options)  # type: ignore[arg-type]
+
+
 def test_a_directory(tmp_path: Path) -> None:
     _refused(tmp_path, "is a directory, expected an audio file")
 

@@ -256,6 +256,11 @@ def test_settings_out_of_range_are_refused(values: dict[str, object]) -> None:
         parse_options(BeamConfig, values, "test")
 
 
+def test_settings_must_be_settings() -> None:
+    with pytest.raises(ConfigError, match="config must be a BeamConfig, got dict; such as"):
+        BeamDecoder(CHARACTERS, FRAME_S, {"beam_width": 50})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("frame_s", [0.0, -0.01, math.nan, math.inf])
 def test_frames_must_last(frame_s: float) -> None:
     with pytest.raises(ConfigError, match="frame_s must be a positive number of seconds"):

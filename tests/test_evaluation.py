@@ -70,6 +70,14 @@ class TestRates:
             "alignment": [["hit", "one", "one"], ["deletion", "two", None]],
         }
 
+    def test_rows_are_written_where_text_or_a_path_says(self, tmp_path: Path) -> None:
+        report = report_of(("one two", "one"))
+        for path in (tmp_path / "rows.jsonl", str(tmp_path / "rows.jsonl")):
+            report.write_utterances(path)
+            (row,) = (tmp_path / "rows.jsonl").read_text().splitlines()
+            assert json.loads(row) == report.utterances[0].to_dict()
+            Path(path).unlink()
+
 
 def counts_dict(**counts: int) -> dict[str, int]:
     names = ("errors", "references", "hits", "substitutions", "deletions", "insertions")

@@ -15,7 +15,7 @@ from lm_files import GOLDEN
 from asr.errors import DataError, ModelFileError
 from asr.lm.arpa import read_arpa
 from asr.lm.binary import ALIGNMENT, HEADER, read_binary, write_binary
-from asr.lm.files import read_model
+from asr.lm.files import read_model, write_model
 from asr.lm.ngram import NgramModel
 from asr.lm.tables import NUM_INNER, NUM_NODES, NUM_SLOTS, UNK_ID, tables_of
 
@@ -58,6 +58,12 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(model.tables.ints, MODEL.tables.ints)
     assert model.word_log_probs(WORDS) == MODEL.word_log_probs(WORDS)
+
+
+@pytest.mark.parametrize("name", ["lm.arpa", "lm.bin"])
+def test_files_may_be_named_as_text(tmp_path: Path, name: str) -> None:
+    write_model(MODEL, str(tmp_path / name))
+    assert read_model(str(tmp_path / name)).words == read_model(tmp_path / name).words
 
 
 def test_arrays_are_mapped_not_copied(tmp_path: Path) -> None:

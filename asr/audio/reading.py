@@ -75,6 +75,11 @@ def read_audio(path: Path | str, options: ReadOptions = ReadOptions()) -> Wavefo
             f"path must be the name of a file, got {type(path).__name__}",
             hint="of samples make a Waveform",
         )
+    if not isinstance(options, ReadOptions):
+        raise DataError(
+            f"options must be ReadOptions, got {type(options).__name__}",
+            hint="such as ReadOptions(sample_rate_hz=16000)",
+        )
     path = Path(path)
     with open_audio(path, options.pcm) as file:
         info = describe(path, file)

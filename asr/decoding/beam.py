@@ -21,6 +21,7 @@ from asr.decoding.search import Pruning
 from asr.decoding.search_state import Workspace
 from asr.decoding.types import Hypothesis, LogProbs
 from asr.decoding.whole import search_whole
+from asr.errors import ConfigError
 from asr.tokens import Tokenizer
 
 # Nodes of the largest workspace that is kept for the next utterance: some 10 MB.
@@ -48,7 +49,8 @@ class BeamDecoder:
         knowledge: What counts beside the sound.
 
     Raises:
-        ConfigError: `frame_s` is not a positive number, or a closed vocabulary has no words.
+        ConfigError: `frame_s` is not a positive number, `config` is of another kind, or a closed
+            vocabulary has no words.
         DataError: Something in `knowledge` does not fit the tokenizer or each other.
 
     References:
@@ -66,6 +68,11 @@ class BeamDecoder:
         check_frame_s(frame_s)
         config = config or BeamConfig()
         knowledge = knowledge or Knowledge()
+        if not isinstance(config, BeamConfig):
+            raise ConfigError(
+                f"config must be a BeamConfig, got {type(config).__name__}",
+                hint="such as BeamConfig(beam_width=50)",
+            )
         self._tokenizer, self._frame_s, self._knowledge = tokenizer, frame_s, knowledge
         self._set(config, Groundwork(tokenizer, config.lm_unit, knowledge))
 

@@ -16,7 +16,7 @@ ARPA_SUFFIX = ".arpa"
 PACKED_SUFFIXES = [ARPA_SUFFIX, ".gz"]
 
 
-def read_model(path: Path) -> NgramModel:
+def read_model(path: Path | str) -> NgramModel:
     """Read a model; which kind of file it is, its first bytes say.
 
     Raises:
@@ -24,6 +24,7 @@ def read_model(path: Path) -> NgramModel:
             pipe.
         ModelFileError: It is a damaged binary.
     """
+    path = Path(path)
     with opened(path) as source:
         if not source.beginning.startswith(MAGIC):
             return read_opened_arpa(source)
@@ -35,12 +36,13 @@ def read_model(path: Path) -> NgramModel:
     return read_binary(path)
 
 
-def write_model(model: NgramModel, path: Path) -> None:
+def write_model(model: NgramModel, path: Path | str) -> None:
     """Write a model as the name asks: `.arpa`, `.arpa.gz`, or `.bin` for the mapped binary.
 
     Raises:
         DataError: Another name, or the file cannot be written.
     """
+    path = Path(path)
     check_model_name(path)
     if path.suffix == BINARY_SUFFIX:
         write_binary(model, path)
