@@ -113,13 +113,13 @@ def test_a_cell_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_audio_is_found_at_any_depth_sorted_and_not_hidden(tmp_path: Path) -> None:
-    for name in ("b/x.WAV", "a.flac", "b/c/y.ogg"):
+    for name in ("b/x.WAV", "a.flac", "b/c.wav/y.ogg"):
         write_audio_file(tmp_path / name)
     write_lines(tmp_path / "notes.txt", "x")
     (tmp_path / "b/._x.wav").write_bytes(b"resource fork")
     (tmp_path / "b/z.raw").write_bytes(b"")
     found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
-    assert found == ["a.flac", "b/c/y.ogg", "b/x.WAV"]
+    assert found == ["a.flac", "b/c.wav/y.ogg", "b/x.WAV"]
     assert [path.name for path in find_audio(tmp_path, RAW_SUFFIXES)] == ["z.raw"]
 
 

@@ -140,13 +140,15 @@ def read_rows(
 def find_audio(folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES) -> list[Path]:
     """Files of audio, or of other suffixes, anywhere below `folder`, sorted.
 
-    Hidden ones, and those in hidden folders, are left away: macOS leaves `._a.wav`.
+    A folder called `a.wav` is none. Hidden ones, and those in hidden folders, are left away: macOS
+    leaves `._a.wav`.
     """
     return sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not os.path.isdir(path)  # noqa: PTH112 (False where it may not be looked at)
     )
 
 
