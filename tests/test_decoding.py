@@ -182,6 +182,7 @@ class TestEveryDecoder:
             (lambda x: x[:, :-1], r"vocab_size 8, got shape \(20, 7\)"),
             (lambda x: x[None], r"must be \(num_frames, vocab_size\), got shape \(1, 20, 8\)"),
             (lambda x: x.astype(np.int64), "must be a float32 or float64 array, got int64"),
+            (lambda x: x.astype(np.float16), r"got float16; pass .*\.astype\(numpy\.float32\)"),
             (lambda x: x.tolist(), "must be a float32 or float64 array, got list"),
             (torch.from_numpy, r"got Tensor; pass log_probs\.detach\(\)\.cpu\(\)\.numpy\(\)"),
         ],

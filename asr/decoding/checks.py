@@ -19,6 +19,12 @@ TOLERANCE = 1e-3
 # Frames turned into float64 at a time: a few MB however long the utterance.
 CHUNK_FRAMES = 512
 
+_CONVERSIONS = {
+    "Tensor": "pass log_probs.detach().cpu().numpy()",
+    "float16": "pass log_probs.astype(numpy.float32)",
+}
+"""What makes an array that is taken of what people have in its place."""
+
 
 def check_log_probs(log_probs: LogProbs, vocab_size: int) -> None:
     """Check the emissions of one utterance.
@@ -113,10 +119,11 @@ def check_batch(
 
 def _check_array(log_probs: LogProbs) -> None:
     if not isinstance(log_probs, np.ndarray) or log_probs.dtype not in (np.float32, np.float64):
-        found = log_probs.dtype if isinstance(log_probs, np.ndarray) else type(log_probs).__name__
+        is_array = isinstance(log_probs, np.ndarray)
+        found = str(log_probs.dtype) if is_array else type(log_probs).__name__
         raise DataError(
             f"log_probs must be a float32 or float64 array, got {found}",
-            hint="pass log_probs.detach().cpu().numpy()" if found == "Tensor" else None,
+            hint=_CONVERSIONS.get(found),
         )
 
 
