@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -188,6 +191,18 @@ def test_thresholds_prune() -> None:
     config = BeamConfig(token_threshold=1e-9, num_best=100)
     texts = {one.text for one in BeamDecoder(CHARACTERS, FRAME_S, config).decode(log_probs)}
     assert GreedyDecoder(CHARACTERS, FRAME_S).decode(log_probs)[0].text in texts
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda decoder: pickle.loads(pickle.dumps(decoder))]
+)
+def test_copies_of_a_used_decoder_decode_as_it_does(
+    copied: Callable[[BeamDecoder], BeamDecoder],
+) -> None:
+    log_probs = random_log_probs(3, 12, VOCAB_SIZE)
+    decoder = BeamDecoder(CHARACTERS, FRAME_S)
+    expected = decoder.decode(log_probs)
+    assert copied(decoder).decode(log_probs) == expected
 
 
 def test_memory_follows_the_beam_not_the_length() -> None:

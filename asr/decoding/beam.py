@@ -20,7 +20,7 @@ from asr.decoding.reading import Script, Search
 from asr.decoding.search import Pruning
 from asr.decoding.search_state import Workspace
 from asr.decoding.types import Hypothesis, LogProbs
-from asr.decoding.whole import search_whole
+from asr.decoding.whole import WholeSearch
 from asr.errors import ConfigError
 from asr.tokens import Tokenizer
 
@@ -94,6 +94,7 @@ class BeamDecoder:
         pruning = Pruning(config.beam_width, config.beam_threshold, config.token_threshold)
         script = Script(writer, self._frame_s, fusion.spelling, config.calibration)
         self._search = Search(script, pruning, fusion, start, config.num_best)
+        self._whole = WholeSearch(self._search)
         self._num_threads = config.num_threads or os.cpu_count() or 1
         # One for each thread that decodes; to append and to pop are atomic.
         self._spare: list[Workspace] = []
@@ -142,7 +143,7 @@ class BeamDecoder:
             return [self._decode_long(one) for one in group]
         log_probs = join_log_probs(group, search.vocab_size)
         workspace = self._pop_workspace()
-        found, workspace = search_whole(search, workspace, log_probs, list(map(len, group)))
+        found, workspace = self._whole.decode(workspace, log_probs, list(map(len, group)))
         self._spare_workspace(workspace)
         return [[best] for best in found]
 

@@ -21,6 +21,7 @@ from asr import wer
 from asr.config import Options
 from asr.decoding.confidence import NUM_FEATURES
 from asr.errors import DataError
+from asr.lm.compiled import kernel
 
 Floats = npt.NDArray[np.float64]
 Binning = Literal["mass", "width"]
@@ -63,14 +64,30 @@ class Calibration(Options):
             DataError: `features` has another shape, or holds what is not finite.
         """
         checked = _check_features(features)
-        # Term by term, so that a word has the same confidence beside any other words.
-        posterior, entropy = checked[:, 0], checked[:, 1]
-        return _logistic(
-            self.bias + self.posterior_weight * posterior + self.entropy_weight * entropy
-        )
+        confidences = np.empty(len(checked))
+        fill_confidences(self.coefficients(), checked, confidences)
+        return confidences
 
-    def _coefficients(self) -> Floats:
+    def coefficients(self) -> Floats:
+        """(1 + NUM_FEATURES,) float64: the bias and the weights of the features."""
         return np.array([self.bias, self.posterior_weight, self.entropy_weight])
+
+
+@kernel
+def fill_confidences(coefficients: Floats, features: Floats, confidences: Floats) -> None:
+    """In compiled code: the logistic function of weighted sums.
+
+    Args:
+        coefficients: As of `Calibration.coefficients`.
+        features: (num_words, NUM_FEATURES).
+        confidences: (num_words,), overwritten.
+    """
+    for word in range(len(features)):
+        log_odds = coefficients[0]
+        for feature in range(NUM_FEATURES):
+            log_odds += coefficients[1 + feature] * features[word, feature]
+        small = math.exp(-abs(log_odds))
+        confidences[word] = (1.0 if log_odds >= 0 else small) / (1.0 + small)
 
 
 def fit_calibration(
@@ -97,10 +114,10 @@ def fit_calibration(
     if not (math.isfinite(l2) and l2 > 0):
         raise DataError(f"l2 must be a positive number, got {l2}")
     inputs = np.column_stack((np.ones(len(known)), known))
-    prior = Calibration()._coefficients()
-    found = prior
+    prior = Calibration().coefficients()
+    found, probability = prior, np.empty(len(known))
     for _ in range(MAX_STEPS):
-        probability = _logistic(inputs @ found)
+        fill_confidences(found, known, probability)
         gradient = inputs.T @ (probability - correct) + l2 * (found - prior)
         spread = (inputs * (probability * (1 - probability))[:, None]).T @ inputs
         curvature = spread + l2 * np.eye(len(prior))
@@ -266,12 +283,6 @@ def area_under_roc(confidence: npt.ArrayLike, is_correct: npt.ArrayLike) -> floa
         return math.nan
     below = np.searchsorted(wrong, right, side="left") + np.searchsorted(wrong, right, side="right")
     return float(below.mean() / 2 / len(wrong))
-
-
-def _logistic(log_odds: Floats) -> Floats:
-    with np.errstate(under="ignore"):
-        small = np.exp(-np.abs(log_odds))
-    return np.asarray(np.where(log_odds >= 0, 1.0, small) / (1.0 + small))
 
 
 def _line_search(

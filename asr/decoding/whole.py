@@ -7,19 +7,17 @@ without returning to Python: the same functions, and so the same results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from asr.decoding.confidence import (
-    NUM_FEATURES,
-    fill_spans,
-    run_entropies,
-    word_features,
-)
-from asr.decoding.fusion import Fusion, Spelling
+from asr.decoding.calibration import fill_confidences
+from asr.decoding.confidence import fill_spans, run_entropies, word_features
+from asr.decoding.fusion import Fusion
 from asr.decoding.reading import (
     NOTHING,
     NUM_RIVALS,
@@ -39,17 +37,22 @@ from asr.decoding.search_state import (
     trace,
 )
 from asr.decoding.types import Hypothesis
-from asr.lm.compiled import compiled, int64
+from asr.lm.compiled import compiled, direct, int64
 
 Array = npt.NDArray[Any]
 
 
 class Plan(NamedTuple):
-    """What all utterances share."""
+    """What all utterances share.
+
+    Fields:
+        coefficients: Of `Calibration.coefficients`.
+    """
 
     fusion: Fusion
     pruning: Pruning
     start: Start
+    coefficients: Array
 
 
 class Found(NamedTuple):
@@ -58,25 +61,25 @@ class Found(NamedTuple):
     Fields:
         runs: (3, num_frames) int32, tokens, starts and ends as of `search_state.trace`; those of
             utterance u in the columns first[0, u] … first[0, u + 1] - 1.
-        features: (num_frames, NUM_FEATURES) float64 of `confidence.word_features`; those of
-            utterance u in the rows first[1, u] … first[1, u + 1] - 1.
+        confidences: (num_frames,) float64, one a word; those of utterance u are
+            confidences[first[1, u]:first[1, u + 1]].
         first: (2, num_utterances + 1) int64.
         scores: (2, num_utterances) float64, acoustic and other; -inf where nothing may end.
     """
 
     runs: Array
-    features: Array
+    confidences: Array
     first: Array
     scores: Array
 
 
 def new_found(num_frames: int, num_utterances: int) -> Found:
-    """Room for what is found; every utterance is as if nothing could end."""
+    """Room for what is found."""
     return Found(
         runs=np.empty((3, num_frames), np.int32),
-        features=np.empty((num_frames, NUM_FEATURES)),
+        confidences=np.empty(num_frames),
         first=np.zeros((2, num_utterances + 1), np.int64),
-        scores=np.full((2, num_utterances), -np.inf),
+        scores=np.empty((2, num_utterances)),
     )
 
 
@@ -106,18 +109,20 @@ def search_utterances(
             done += advance_frames(beam, arena, plan.fusion, plan.pruning, frames[done:])
         for kind in range(2):
             found.first[kind, index + 1] = found.first[kind, index]
+            found.scores[kind, index] = -np.inf
         entries = beam.entries[beam.now[0], : beam.now[1]]
         if finish_all(plan.fusion, entries, beam.candidates) > 0:
-            _keep_best(arena, entries, plan.fusion.spelling, frames, (found, index))
+            _keep_best(arena, entries, plan, frames, (found, index))
     return arena
 
 
 @compiled
 def _keep_best(
-    arena: Arena, entries: Array, spelling: Spelling, log_probs: Array, place: tuple[Found, int]
+    arena: Arena, entries: Array, plan: Plan, log_probs: Array, place: tuple[Found, int]
 ) -> None:
     """Write what the finished entries say of an utterance: where, and as which, `place` says."""
     found, index = place
+    spelling = plan.fusion.spelling
     order = best_first(entries, NUM_RIVALS)
     best = entries[order[0]]
     tokens, starts, ends = trace(arena, best, len(log_probs))
@@ -135,9 +140,8 @@ def _keep_best(
         found.runs[0, token + column] = tokens[column]
         found.runs[1, token + column] = starts[column]
         found.runs[2, token + column] = ends[column]
-    for row in range(num_words):
-        for feature in range(NUM_FEATURES):
-            found.features[word + row, feature] = features[row, feature]
+    confidences = found.confidences[word : word + num_words]
+    fill_confidences(plan.coefficients, features, confidences)
     found.first[0, index + 1], found.first[1, index + 1] = token + tokens.size, word + num_words
     found.scores[0, index], found.scores[1, index] = best.total, best.partial
 
@@ -159,37 +163,56 @@ def best_first(entries: Array, count: int) -> Array:
     return order
 
 
-def search_whole(
-    search: Search, workspace: Workspace, log_probs: Array, lengths: Sequence[int]
-) -> tuple[list[Hypothesis], Workspace]:
-    """The best hypothesis of each utterance, and the workspace to use next.
+class WholeSearch:
+    """Decodes whole utterances.
 
     Args:
         search: With any `num_best`; one hypothesis is given.
-        workspace: Of this search; of no further use.
-        log_probs: (num_frames, vocab_size) float64 of all utterances, checked.
-        lengths: Frames of each utterance.
     """
-    first = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=first[1:])
-    plan = Plan(search.fusion, search.pruning, search.start)
-    found = new_found(len(log_probs), len(lengths))
-    arena = search_utterances(workspace, plan, log_probs, first, found)
-    return _read(search.script, found), Workspace(workspace.beam, arena)
+
+    def __init__(self, search: Search) -> None:
+        self._script = search.script
+        coefficients = search.script.calibration.coefficients()
+        self._plan = Plan(search.fusion, search.pruning, search.start, coefficients)
+        self._run: Callable[..., Arena] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies are made of: compiled code is looked up anew."""
+        return self.__dict__ | {"_run": None}
+
+    def decode(
+        self, workspace: Workspace, log_probs: Array, lengths: Sequence[int]
+    ) -> tuple[list[Hypothesis], Workspace]:
+        """The best hypothesis of each utterance, and the workspace to use next.
+
+        Args:
+            workspace: Of this search; of no further use.
+            log_probs: (num_frames, vocab_size) float64 of all utterances, checked.
+            lengths: Frames of each utterance.
+        """
+        first = np.fromiter(accumulate(lengths, initial=0), np.int64, len(lengths) + 1)
+        found = new_found(len(log_probs), len(lengths))
+        arguments = (workspace, self._plan, log_probs, first, found)
+        if self._run is None:
+            self._run = direct(search_utterances, *arguments)
+        arena = self._run(*arguments)
+        return _read(self._script, found), Workspace(workspace.beam, arena)
 
 
 def _read(script: Script, found: Found) -> list[Hypothesis]:
     """What was found, as Python's values; arrays are turned into them once, which is faster."""
     first_tokens, first_words = found.first.tolist()
     tokens, starts, ends = found.runs[:, : first_tokens[-1]].tolist()
-    confidences = script.calibration.confidence(found.features[: first_words[-1]]).tolist()
+    confidences = found.confidences[: first_words[-1]].tolist()
     hypotheses = []
     for one, (total, partial) in enumerate(found.scores.T.tolist()):
+        if total == -math.inf:
+            hypotheses.append(NOTHING)
+            continue
         here = slice(first_tokens[one], first_tokens[one + 1])
         words = confidences[first_words[one] : first_words[one + 1]]
         said = tokens[here]
         spans = script.writer.word_spans(said)
         path = Path(said, starts[here], ends[here], spans, total, partial)
-        is_possible = total > -np.inf
-        hypotheses.append(hypothesis_of(path, words, script.frame_s) if is_possible else NOTHING)
+        hypotheses.append(hypothesis_of(path, words, script.frame_s))
     return hypotheses

@@ -1,15 +1,13 @@
 """Queries from Python, a word or a line a call: what a call costs beside what it computes.
 
-numba asks every argument for its type at every call, and takes a tuple apart: 0.3 to 2 µs, where a
-query of a small model takes 0.05. The types here never change, so `direct` has that done once.
+numba asks every argument for its type at every call: 0.3 to 2 µs, where a query of a small model
+takes 0.05. The types here never change, so `compiled.direct` has that done once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 
 from asr.lm.bulk import sum_words
@@ -31,16 +29,6 @@ from asr.lm.word_index import WordIndex, find_word, hash_word, is_space
 # Items of a setup before the word index.
 START_STATE, ORDER, END_ID, NUM_STARTS, NUM_SLOTS, SETUP_HEADER = range(6)
 LETTERS_PER_ITEM = 8
-
-
-def direct(function: Callable[..., Any], *examples: object) -> Callable[..., Any]:
-    """A compiled function for arguments of the types of these, which it does not check.
-
-    Numbers are converted; any other argument must be of its example's type, and arrays of its
-    number of dimensions and layout too.
-    """
-    entry: Callable[..., Any] = function.compile(tuple(map(numba.typeof, examples)))  # type: ignore[attr-defined]
-    return entry
 
 
 @called

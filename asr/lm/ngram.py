@@ -11,7 +11,8 @@ import numpy as np
 
 from asr.errors import DataError
 from asr.lm.bulk import SENTENCE_BREAK, SMALL_ITEMS, score_words, sum_words
-from asr.lm.calls import advance_in, direct, line_setup, sum_line, sum_line_in_turn
+from asr.lm.calls import advance_in, line_setup, sum_line, sum_line_in_turn
+from asr.lm.compiled import direct
 from asr.lm.tables import Array, NgramTables, advance, freeze_tables, is_state
 from asr.lm.word_index import WordIndex, index_words
 
