@@ -124,6 +124,47 @@ def test_reading_a_range_is_slicing_the_whole(
     np.testing.assert_allclose(part, whole[start:stop], rtol=0, atol=SEEK_ERROR)
 
 
+def _write_mp3_with_pauses(path: Path, rate_hz: int, num_channels: int) -> None:
+    """Ten seconds, half of each second silent: there the frames of a variable bit rate are small,
+    and what follows begins many frames before."""
+    samples = speech_like(10 * rate_hz, rate_hz)
+    samples *= np.arange(len(samples)) // (rate_hz // 2) % 2
+    channels = np.stack([samples, 0.5 * samples[::-1]][:num_channels], axis=1)
+    with soundfile.SoundFile(
+        path,
+        "w",
+        rate_hz,
+        num_channels,
+        format="MP3",
+        bitrate_mode="VARIABLE",
+        compression_level=0.9,
+    ) as file:
+        file.write(channels)
+
+
+@pytest.mark.parametrize("num_channels", [1, 2])
+@pytest.mark.parametrize("rate_hz", [16_000, 24_000, 48_000])
+def test_a_range_of_an_mp3_with_pauses_is_slicing_the_whole(
+    tmp_path: Path, rate_hz: int, num_channels: int
+) -> None:
+    path = tmp_path / "pauses.mp3"
+    _write_mp3_with_pauses(path, rate_hz, num_channels)
+    whole = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1)
+    for start in range(rate_hz // 3, 9 * rate_hz, rate_hz // 3):
+        part = read_audio(path, ReadOptions(start / rate_hz, 0.5)).samples
+        np.testing.assert_allclose(part, whole[start : start + len(part)], rtol=0, atol=SEEK_ERROR)
+
+
+def test_the_blocks_of_a_stereo_mp3_join_without_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pauses.mp3"
+    _write_mp3_with_pauses(path, 16_000, 2)
+    monkeypatch.setattr("asr.audio.reading._BLOCK_VALUES", 140_000)
+    whole = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1)
+    np.testing.assert_allclose(read_audio(path).samples, whole, rtol=0, atol=SEEK_ERROR)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_a_name_that_is_no_utf_8(files: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"gr\xfc\xdfe.wav")

@@ -33,6 +33,10 @@ _LONG_HINT = (
 )
 # Encoders differ in whether an MP3's length counts its header frame and padding: two frames.
 _MP3_SLACK = 2 * 1152
+# A frame of an MP3 may begin in those before it: up to 511 bytes back, or 255 where a frame has 576
+# samples, and of the smallest of those three bytes count. libsndfile goes back four frames only, so
+# as many samples as may matter are decoded before the first and thrown away.
+_MP3_LEAD = 100 * 576
 
 
 @dataclass(frozen=True)
@@ -143,14 +147,15 @@ def _read_range(
 ) -> np.ndarray:
     """(stop - start,) float32 of the chosen channel; the others take no memory."""
     try:
-        _skip(file, start)
         if file.channels == 1:
-            samples: np.ndarray = file.read(stop - start, dtype="float32")
+            lead = min(start, _most_lead(file))
+            _skip(file, start - lead)
+            samples: np.ndarray = file.read(lead + stop - start, dtype="float32")[lead:]
         else:
-            samples = _read_blocks(file, stop - start, channel)
+            samples = _read_blocks(file, start, stop, channel)
     except soundfile.LibsndfileError as error:
         raise truncated(path, error.error_string) from None
-    if len(samples) < stop - start - (_MP3_SLACK if file.subtype.startswith("MPEG") else 0):
+    if len(samples) < stop - start - (_MP3_SLACK if _is_mp3(file) else 0):
         raise truncated(path, f"only {len(samples)} of {stop - start} samples are there")
     return samples
 
@@ -167,14 +172,28 @@ def _skip(file: soundfile.SoundFile, num_samples: int) -> None:
         num_samples -= num_read
 
 
-def _read_blocks(file: soundfile.SoundFile, num_samples: int, channel: Channel) -> np.ndarray:
-    samples = np.empty(num_samples, dtype=np.float32)
+def _read_blocks(file: soundfile.SoundFile, start: int, stop: int, channel: Channel) -> np.ndarray:
+    samples = np.empty(stop - start, dtype=np.float32)
     buffer = np.empty((max(1, _BLOCK_VALUES // file.channels), file.channels), dtype=np.float32)
+    _skip(file, start)
     done = 0
-    while done < num_samples:
-        block = file.read(min(len(buffer), num_samples - done), out=buffer)
+    while done < len(samples):
+        lead = min(start + done, _most_lead(file))
+        if lead:  # of every block, since soundfile seeks after each
+            file.seek(start + done - lead)
+        num_wanted = min(len(buffer), lead + len(samples) - done)
+        block = file.read(num_wanted, out=buffer)[lead:]
         if len(block) == 0:
             break
         samples[done : done + len(block)] = to_mono(block, channel)
         done += len(block)
     return samples[:done]
+
+
+def _most_lead(file: soundfile.SoundFile) -> int:
+    """Samples before a place in the file that what is decoded there may depend on."""
+    return _MP3_LEAD if _is_mp3(file) else 0
+
+
+def _is_mp3(file: soundfile.SoundFile) -> bool:
+    return bool(file.subtype.startswith("MPEG"))
