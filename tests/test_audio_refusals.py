@@ -103,6 +103,17 @@ def test_a_file_without_samples(tmp_path: Path, container: str) -> None:
     assert "holds no samples" in str(error) or container in ("FLAC", "OGG")
 
 
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "AU", "CAF"])
+def test_a_recording_whose_length_was_never_written(tmp_path: Path, container: str) -> None:
+    # As a recorder leaves it that is killed, or that writes into a pipe: the samples are there.
+    path = tmp_path / "take 1.audio"
+    empty = _write(path, NOISE[:0], format=container).read_bytes()
+    path.write_bytes(empty + _write(path, format=container).read_bytes()[len(empty) :])
+    message = f"holds no samples by its header, but has {path.stat().st_size:,} bytes"
+    error = _refused(path, message, "have its length written")
+    assert "delete" not in str(error) and "'take 1.audio'" in str(error)
+
+
 CUT_FORMATS = [
     ("WAV", "PCM_16"),
     ("WAV", "FLOAT"),

@@ -56,6 +56,8 @@ _SIZE_MISMATCH = re.compile(
 )
 _NIST_COUNT = re.compile(rb"^sample_count -i (\d+)", re.M)
 _OGG_MAX_PAGE_BYTES = 27 + 255 + 255 * 255
+_MAX_EMPTY_BYTES = 8192
+"""Of a file with nothing but a header; libsndfile's CAF without samples has 4,096."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def describe(path: Path, file: soundfile.SoundFile) -> AudioInfo:
         )
     _check_complete(path, file)
     if info.num_samples == 0:
-        raise DataError(f"{path} holds no samples", hint="delete it, or record it again")
+        raise _without_samples(path)
     return info
 
 
@@ -269,6 +271,18 @@ def _check_complete(path: Path, file: soundfile.SoundFile) -> None:
         for promised, found in _SIZE_MISMATCH.findall(file.extra_info):
             if int(found) < int(promised) < _PLACEHOLDER_SIZE:
                 raise truncated(path, f"{found} of {promised} bytes of samples")
+
+
+def _without_samples(path: Path) -> DataError:
+    """The error for a header of no samples: some programs write their number at last."""
+    num_bytes = path.stat().st_size
+    if num_bytes <= _MAX_EMPTY_BYTES:
+        return DataError(f"{path} holds no samples", hint="delete it, or record it again")
+    return DataError(
+        f"{path} holds no samples by its header, but has {num_bytes:,} bytes",
+        hint="where its recorder was stopped, they are the recording: have its length written, "
+        f"such as with `ffmpeg -i {shlex.quote(path.name)} mended.wav`",
+    )
 
 
 def _check_last_ogg_page(path: Path) -> None:
