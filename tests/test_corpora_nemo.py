@@ -126,6 +126,10 @@ def test_audio_root(tmp_path: Path) -> None:
         ('{"audio_filepath": "a.wav", "text": "", "offset": -1}', "`offset` must be 0 or more"),
         ('{"audio_filepath": "a.wav", "text": "", "offset": NaN}', "NaN is not JSON"),
         (
+            f'{{"audio_filepath": "a.wav", "text": "", "duration": 1{"0" * 400}}}',
+            r"`duration` must be 0 or more seconds, got 1000*\.\.\.",
+        ),
+        (
             '{"audio_filepath": "a.wav", "text": "", "offset": true}',
             ".* must be a number of seconds",
         ),

@@ -16,8 +16,8 @@ See https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/dat
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from asr.corpora.generic import GenericOptions, found, given_files
 from asr.corpora.layout import parse_lines, path_id
 from asr.corpora.listing import Entry, Importer, Listing
-from asr.jsonl import parse_object
+from asr.jsonl import parse_object, shown
 
 SUFFIXES = (".json", ".jsonl")
 
@@ -99,8 +99,9 @@ def _seconds(value: Mapping[str, Any], key: str) -> float | None:
         return None
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"`{key}` must be a number of seconds, got {number!r}")
-    if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"`{key}` must be 0 or more seconds, got {number!r}")
+    # Not `isfinite`, which fails with an integer beyond the range of floats.
+    if not 0 <= number <= sys.float_info.max:
+        raise ValueError(f"`{key}` must be 0 or more seconds, got {shown(number)}")
     return float(number)
 
 
