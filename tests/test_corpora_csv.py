@@ -135,6 +135,13 @@ def test_a_missing_column_names_those_there(folder: Path) -> None:
         run(path, column=columns)
 
 
+def test_cells_of_another_delimiter_are_no_column(folder: Path) -> None:
+    path = write_lines(folder / "all.csv", "audio;text", "clips/a.wav;x")
+    with pytest.raises(DataError, match="no column 'audio'; it has audio;text") as caught:
+        run(path)
+    assert caught.value.hint == "say which character stands between its cells: --delimiter CHAR"
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -93,9 +93,11 @@ def _column_names(path: Path, columns: Sequence[str], renamed: Mapping[str, str]
     names = {field: renamed.get(field, field) for field in FIELDS}
     for field, name in names.items():
         if name not in columns and (field in NEEDED_FIELDS or field in renamed):
+            other_column = f"say which column is the {field}: --column {field}=NAME"
+            one_column = "say which character stands between its cells: --delimiter CHAR"
             raise DataError(
                 f"{path} has no column {name!r}; it has {', '.join(columns)}",
-                hint=f"say which column is the {field}: --column {field}=NAME",
+                hint=one_column if len(columns) == 1 else other_column,
             )
     return {field: name for field, name in names.items() if name in columns}
 
