@@ -32,6 +32,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it can be written: JSON's escapes allow half a surrogate pair, UTF-8 does not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class _AmbiguousError(ValueError):
     """JSON that the decoder accepts and the format does not."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from asr.errors import DataError, not_utf8_hint
-from asr.jsonl import parse_object
+from asr.jsonl import is_utf8, parse_object
 
 Format = Literal["text", "kaldi", "jsonl", "trn"]
 Side = Literal["reference", "hypothesis"]
@@ -135,6 +135,8 @@ def _parse_json(line: str, side: Side | None) -> tuple[str, str]:
             raise ValueError(f"`{name}` is missing")
         if not isinstance(row[name], str):
             raise ValueError(f"`{name}` must be a string, got {row[name]!r}")
+        if not is_utf8(row[name]):
+            raise ValueError(f"`{name}` holds half a surrogate pair: {row[name]!r}")
     return row["id"], row[field]
 
 

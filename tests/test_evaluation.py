@@ -233,6 +233,7 @@ class TestTranscripts:
             ("jsonl", '{"id": 7, "text": "x"}\n', "line 1: `id` must be a string, got 7"),
             ("jsonl", '{"id": "a"}\n', "line 1: `text` is missing"),
             ("jsonl", '{"id": "a", "text": null}\n', "`text` must be a string, got None"),
+            ("jsonl", '{"id": "a", "text": "\\ud800"}\n', "`text` holds half a surrogate pair"),
         ],
     )
     def test_wrong_lines_are_named(

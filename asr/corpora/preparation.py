@@ -18,7 +18,7 @@ from asr.corpora.listing import Entry, Importer, Listing, Splits
 from asr.corpora.splits import SPLITS, check_disjoint, main_split
 from asr.errors import ConfigError, DataError
 from asr.files import atomic_path, check_output, write_text_atomic
-from asr.jsonl import parse_object
+from asr.jsonl import is_utf8, parse_object
 from asr.manifest import Problem, Utterance, write_manifest
 from asr.progress import progress_bar
 
@@ -89,7 +89,7 @@ def _probe(path: Path, pcm: PcmFormat | None) -> AudioInfo | str:
 
 
 def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | Problem:
-    if not _is_utf8(str(entry.audio_path)):
+    if not is_utf8(str(entry.audio_path)):
         return Problem(entry.id, "a name in its path is not UTF-8; rename it")
     if isinstance(info, str):
         return Problem(entry.id, info)
@@ -109,14 +109,6 @@ def _measured(entry: Entry, info: AudioInfo | str) -> Utterance | Problem:
         )
     except DataError as error:
         return Problem(entry.id, f"{entry.audio_path}: {error}")
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check_option_names(corpus: str, importer: Importer[Any], options: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from asr.audio import PcmFormat
 from asr.errors import DataError, not_utf8_hint
 from asr.files import write_text_atomic
-from asr.jsonl import parse_object, shown
+from asr.jsonl import is_utf8, parse_object, shown
 from asr.manifest.utterance import Utterance
 
 _MAX_SHOWN = 5
@@ -125,7 +125,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance], *, absolute: boo
             raise DataError(f"cannot write {path}: the id {utterance.id!r} occurs twice")
         seen.add(utterance.id)
         line = json.dumps(_to_dict(utterance, folder), ensure_ascii=False)
-        if not _is_utf8(line):
+        if not is_utf8(line):
             raise DataError(f"cannot write {path}: {utterance.id!r} holds half a surrogate pair")
         lines.append(line + "\n")
     write_text_atomic(path, "".join(lines))
@@ -160,7 +160,7 @@ def _parse(line: str, folder: Path) -> Utterance:
         raise DataError(str(error)) from None
     _check_keys(values, _KINDS, _REQUIRED)
     for key in ("id", "text", "audio_path", "speaker"):
-        if values.get(key) is not None and not _is_utf8(values[key]):
+        if values.get(key) is not None and not is_utf8(values[key]):
             raise DataError(f"`{key}` holds half a surrogate pair: {values[key]!r}")
     if not values["audio_path"] or "\0" in values["audio_path"]:
         raise DataError(f"`audio_path` must name a file, got {values['audio_path']!r}")
@@ -209,14 +209,6 @@ def _to_float(number: float) -> float:
         return float(number)
     except OverflowError:
         return math.inf
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _to_dict(utterance: Utterance, folder: str | None) -> dict[str, Any]:
