@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from asr.errors import DataError, require_extra
 from asr.files import atomic_path, check_output
+from asr.jsonl import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,17 +127,25 @@ def _parse_line(path: Path, number: int, line: str) -> dict[str, Any]:
     where = f"line {number} of {path}"
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number too long, and nested too deeply
         raise DataError(f"{where} is not JSON: {error}") from None
     if not isinstance(record, dict):
         raise DataError(f"{where} must be a JSON object, got {line.strip()[:60]}")
-    if type(record.get("step")) is not int:
-        raise DataError(f"{where}: `step` must be a whole number, got {record.get('step')!r}")
+    step = record.get("step")
+    if type(step) is not int or not _is_number(step):
+        raise DataError(f"{where}: `step` must be a whole number, got {shown(step)}")
     for name in (*PLOTTED, "epoch", "time_s", "audio_s_per_s"):
         value = record.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(f"{where}: `{name}` must be a number, got {value!r}")
+        if not _is_number(value):
+            raise DataError(f"{where}: `{name}` must be a number, got {shown(value)}")
     return record
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one that a float can be, NaN and infinity too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 def _series(records: Sequence[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -201,12 +201,16 @@ def test_the_torn_last_line_of_a_live_run_is_left_out_and_said(
     [
         ('{"step": 20, ', "line 2 of .*metrics.jsonl is not JSON"),
         ("[1, 2]", r"line 2 .* must be a JSON object, got \[1, 2\]"),
-        ('{"train_loss": 1.0}', "line 2 .* `step` must be a whole number, got None"),
+        ('{"train_loss": 1.0}', "line 2 .* `step` must be a whole number, got null"),
         ('{"step": 1.5}', "line 2 .* `step` must be a whole number, got 1.5"),
-        ('{"step": true}', "line 2 .* `step` must be a whole number, got True"),
-        ('{"step": 2, "dev_wer": "0.3"}', "line 2 .* `dev_wer` must be a number, got '0.3'"),
-        ('{"step": 2, "epoch": null}', "line 2 .* `epoch` must be a number, got None"),
-        ('{"step": 2, "train_loss": true}', "line 2 .* `train_loss` must be a number, got True"),
+        ('{"step": true}', "line 2 .* `step` must be a whole number, got true"),
+        ('{"step": 2, "dev_wer": "0.3"}', 'line 2 .* `dev_wer` must be a number, got "0.3"'),
+        ('{"step": 2, "epoch": null}', "line 2 .* `epoch` must be a number, got null"),
+        (f'{{"step": 1{"0" * 400}}}', r"line 2 .* whole number, got 1000*\.\.\."),
+        (f'{{"step": 2, "dev_loss": 1{"0" * 400}}}', r"line 2 .* a number, got 1000*\.\.\."),
+        (f'{{"step": 1{"0" * 5000}}}', "line 2 of .*metrics.jsonl is not JSON"),
+        ("[" * 100_000, "line 2 of .*metrics.jsonl is not JSON"),
+        ('{"step": 2, "train_loss": true}', "line 2 .* `train_loss` must be a number, got true"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: str, message: str) -> None:
