@@ -18,7 +18,7 @@ from pydantic import Field
 from asr.alignment import AlignedWord, align_words
 from asr.audio import Waveform
 from asr.config import Options, Strings
-from asr.errors import DataError
+from asr.errors import ConfigError, DataError
 from asr.manifest import Utterance
 from asr.progress import progress_bar
 from asr.recognizer import Recognizer, Source, read_groups
@@ -74,8 +74,17 @@ def cut_utterances(
         recognizer: A model that knows these transcripts' letters or words.
         utterances: With audio and true transcripts.
         options: Where to cut.
+
+    Raises:
+        ConfigError: The normalisation leaves nothing of the words to keep.
     """
     kept = normalize(" ".join(options.words), recognizer.config.text).split()
+    if options.words and not kept:
+        raise ConfigError(
+            f"the text profile {recognizer.config.text.profile!r} of the model leaves nothing of "
+            f"the words {', '.join(map(repr, options.words))}",
+            hint="name words as the model writes them, or none for all",
+        )
     options = options.model_copy(update={"words": tuple(kept)})
     rate_hz = recognizer.sample_rate_hz
     sources = [(one.id, one.audio_path, one.read_options(rate_hz)) for one in utterances]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from asr.decoder_setup import DecodingChoice
 from asr.errors import ConfigError, DataError
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.recognizer import Recognizer
+from asr.text import TextConfig
 
 WORDS = st.lists(st.sampled_from(["ba", "do", "mi"]), max_size=9)
 
@@ -111,6 +113,17 @@ def test_words_to_keep_are_normalised_as_transcripts_are(
     pieces = cut(recognizer, loud, words=["Ba", "DO"])
     assert pieces == cut(recognizer, utterances, words=["ba", "do"])
     assert {word for piece in pieces for word in piece.text.split()} == {"ba", "do"}
+
+
+def test_words_of_which_nothing_is_left_are_refused(
+    recognizer: Recognizer, utterances: list[Utterance]
+) -> None:
+    strict = copy(recognizer)
+    strict.config = recognizer.config.model_copy(update={"text": TextConfig(profile="letters")})
+    with pytest.raises(ConfigError, match=r"'letters' of the model leaves nothing of .*'\?', '!'"):
+        cut(strict, utterances, words="?, !")
+    pieces = cut(strict, utterances, words="ba, !")
+    assert {word for piece in pieces for word in piece.text.split()} == {"ba"}
 
 
 def test_a_piece_can_be_cut_again(recognizer: Recognizer, utterances: list[Utterance]) -> None:
