@@ -136,7 +136,7 @@ def _documents(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
             continue
         try:
             documents[name] = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number too long, and nested too deeply
             raise ModelFileError(f"{path}: its {name!r} is not valid JSON: {error}") from None
     return documents
 

@@ -66,9 +66,10 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         load_tensors(path, MODEL_KIND)
 
 
-def test_a_broken_document_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "1" + "0" * 5000])
+def test_a_broken_document_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.safetensors"
-    metadata = {"kind": MODEL_KIND, "format_version": "1", "config": "{"}
+    metadata = {"kind": MODEL_KIND, "format_version": "1", "config": text}
     save_file({"x": torch.zeros(1)}, path, metadata=metadata)
     with pytest.raises(ModelFileError, match="its 'config' is not valid JSON"):
         load_tensors(path, MODEL_KIND)
