@@ -28,6 +28,7 @@ from asr.audio import (
     to_mono,
     write_audio,
 )
+from asr.audio.headers import _check_last_ogg_page
 from asr.audio.mp3 import check_length_known
 from asr.errors import DataError
 
@@ -231,6 +232,44 @@ def test_mp3_frames_are_followed_over_their_padding(tmp_path: Path) -> None:
 def test_an_mp3_of_constant_bit_rate_needs_no_tag(tmp_path: Path) -> None:
     path = _mp3_without_tag(tmp_path / "cbr.mp3", "CONSTANT")
     assert len(read_audio(path).samples) == pytest.approx(len(NOISE), abs=3 * 1152)
+
+
+@pytest.mark.parametrize(
+    ("container", "settings"),
+    [
+        ("OGG", {"subtype": "VORBIS"}),
+        ("OGG", {"subtype": "OPUS"}),
+        ("MP3", {"bitrate_mode": "VARIABLE"}),
+        ("MP3", {"bitrate_mode": "CONSTANT"}),
+    ],
+)
+def test_files_that_were_appended_to_each_other(
+    tmp_path: Path, container: str, settings: dict[str, Any]
+) -> None:
+    # As by `cat` or a radio stream; libsndfile reads the first and says nothing of the others.
+    path = tmp_path / "two.audio"
+    first = _write(path, NOISE[:RATE_HZ], format=container, **settings).read_bytes()
+    second = _write(path, NOISE, format=container, **settings).read_bytes()
+    path.write_bytes(first + second)
+    _refused(path, "several recordings one after the other", "ffmpeg -i two.audio whole.wav")
+
+
+@pytest.mark.parametrize(
+    "tail", [b"TAG".ljust(128, b"\0"), b"APETAGEX" + bytes(9000), b"\xff" * 99]
+)
+def test_an_mp3_may_have_tags_at_its_end(tmp_path: Path, tail: bytes) -> None:
+    path = _write(tmp_path / "a.mp3", bitrate_mode="VARIABLE")
+    path.write_bytes(b"ID3\x03\x00\x00\x00\x00\x01\x00" + bytes(128) + path.read_bytes() + tail)
+    assert len(read_audio(path).samples) == len(NOISE)
+
+
+def test_a_stream_that_describes_an_ogg_file_is_no_second_recording(tmp_path: Path) -> None:
+    # Ogg Skeleton: its pages come first and end first, with a serial number of their own.
+    path = _write(tmp_path / "a.ogg")
+    content = path.read_bytes()
+    page = b"OggS\0\x02" + bytes(8) + b"SKEL" + bytes(8) + b"\x01\x08fishead\0"
+    path.write_bytes(page + content)
+    _check_last_ogg_page(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

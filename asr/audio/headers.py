@@ -11,7 +11,7 @@ from pathlib import Path
 
 import soundfile
 
-from asr.audio.mp3 import check_length_known
+from asr.audio.mp3 import check_length_known, several_streams
 from asr.audio.waveform import MAX_RATE_HZ, MIN_RATE_HZ
 from asr.errors import DataError
 
@@ -287,12 +287,28 @@ def _without_samples(path: Path) -> DataError:
 
 def _check_last_ogg_page(path: Path) -> None:
     with path.open("rb") as file:
+        head = file.read(_OGG_MAX_PAGE_BYTES)
         size = file.seek(0, 2)
         file.seek(max(0, size - _OGG_MAX_PAGE_BYTES))
         tail = file.read()
     start = tail.rfind(b"OggS")
     page = tail[start:]
-    if start < 0 or len(page) < 27 or len(page) < 27 + page[26]:
+    if start < 0 or len(page) < 27 or len(page) < _ogg_page_bytes(page):
         raise truncated(path, "its last Ogg page is incomplete")
-    if len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-        raise truncated(path, "its last Ogg page is incomplete")
+    if page[14:18] not in _ogg_streams(head):
+        raise several_streams(path)
+
+
+def _ogg_page_bytes(page: bytes) -> int:
+    """Length of the page that begins here, as far as its head is there."""
+    num_segments = page[26]
+    return 27 + num_segments + sum(page[27 : 27 + num_segments])
+
+
+def _ogg_streams(head: bytes) -> set[bytes]:
+    """Serial numbers of the streams that begin together: pages with their flag come first."""
+    serials: set[bytes] = set()
+    while len(head) >= 27 and head[:4] == b"OggS" and head[5] & 2:
+        serials.add(head[14:18])
+        head = head[_ogg_page_bytes(head) :]
+    return serials
