@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +380,16 @@ def test_a_directory_without_audio_is_refused(tmp_path: Path) -> None:
     noise["noise"]["directory"] = tmp_path / "missing"
     with pytest.raises(DataError, match="missing or not a directory"):
         WaveformAugment(parse_options(AugmentConfig, noise, "test"))
+
+
+def test_hidden_files_are_no_noise(noise_directory: Path, tmp_path: Path) -> None:
+    # macOS leaves them beside every file on a disk that is not its own; they hold no audio.
+    shutil.copytree(noise_directory, tmp_path / "noise")
+    (tmp_path / "noise" / "._a.wav").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "noise" / ".trash").mkdir()
+    shutil.copy(noise_directory / "a.wav", tmp_path / "noise" / ".trash")
+    names = [path.name for path in NoiseLibrary(tmp_path / "noise", 10).paths]
+    assert names == [path.name for path in NoiseLibrary(noise_directory, 10).paths]
 
 
 def test_halves_of_the_noise_share_no_file(noise_directory: Path) -> None:

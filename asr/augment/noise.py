@@ -18,7 +18,7 @@ from asr.errors import DataError
 SUFFIXES = frozenset(
     [".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".sph", ".wav", ".w64"]
 )
-"""File names taken for noise; anything else in the directory is left alone."""
+"""File names taken for noise; anything else in the directory, and what is hidden, is left alone."""
 
 _PLACES = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
 
@@ -43,7 +43,12 @@ class NoiseLibrary:
         if not directory.is_dir():
             raise DataError(f"noise directory {directory} is missing or not a directory")
         found = (path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
-        self.paths = tuple(sorted(path for path in found if path.is_file()))
+        self.paths = tuple(
+            path
+            for path in sorted(found)
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+        )
         if not self.paths:
             raise DataError(
                 f"noise directory {directory} holds no audio file",
