@@ -142,6 +142,26 @@ def test_headerless_audio_needs_its_format_said(tone_model: ToneModel, tmp_path:
     assert run_asr("transcribe", tmp_path / "a.raw", "-m", tone_model.path).returncode == 1
 
 
+def test_headerless_audio_in_a_directory_is_done_or_named(
+    tone_model: ToneModel, tmp_path: Path
+) -> None:
+    utterances = read_manifest(tone_model.dev)[:2]
+    for utterance, name in zip(utterances, ("a.raw", "B.PCM"), strict=True):
+        samples, _ = soundfile.read(utterance.audio_path, dtype="int16")
+        (tmp_path / name).write_bytes(samples.astype(">i2").tobytes())
+    command = ("transcribe", tmp_path, "-m", tone_model.path)
+    done = run_asr(*command, "--pcm", "8000:s16be")
+    first, second = (one.text for one in utterances)
+    lines = f"{tmp_path / 'B.PCM'}\t{second}\n{tmp_path / 'a.raw'}\t{first}\n"
+    assert (done.returncode, done.stdout) == (0, lines), done.stderr
+    done = run_asr(*command)
+    cure = "it has no header: state its format with --pcm RATE:ENCODING"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"error: cannot read {tmp_path / name}; {cure}" for name in ("B.PCM", "a.raw")
+    ]
+
+
 def test_a_bad_file_in_a_directory_is_named_and_the_others_done(
     tone_model: ToneModel, tmp_path: Path
 ) -> None:

@@ -74,8 +74,8 @@ def transcribe(
     backslash not where it separates folders); --format jsonl has the path as JSON.
 
     A file that cannot be read, such as a recording in a directory whose format has to be converted
-    first, and a directory or glob without audio, is named on standard error, the others are done,
-    and the exit status is 1.
+    or stated first, and a directory or glob without audio, is named on standard error, the others
+    are done, and the exit status is 1.
     """
     with require_extra("train", "transcribing with a PyTorch model"):
         from asr.recognizer import Recognizer, transcribe_each
@@ -90,7 +90,7 @@ def transcribe(
     choice = decoding.choice(n_best)
     if output != "jsonl" and "num_best" in choice.settings:
         raise ConfigError("num_best needs --format jsonl", hint="text has one line a file")
-    paths, problems = expand(files)
+    paths, problems = expand(files, headerless=pcm is not None)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     if not paths:
@@ -139,21 +139,25 @@ def model_file(model: str | None) -> Path:
     return path
 
 
-def expand(names: Sequence[str]) -> tuple[list[str], list[DataError]]:
+def expand(names: Sequence[str], headerless: bool = False) -> tuple[list[str], list[DataError]]:
     """Directories and globs as the files they mean, in sorted order; `-` and files as they are.
 
     A directory is searched for the usual suffixes; a file named outright may have any.
 
+    Args:
+        names: Of the command line.
+        headerless: The format of files without a header is stated; those of a directory count.
+
     Returns:
         The files; and an error for each directory that holds no audio, each recording in one that
-        has to be converted first, each glob that matches nothing or is none, and each name that
-        cannot be looked at.
+        has to be converted first or whose format is not stated, each glob that matches nothing or
+        is none, and each name that cannot be looked at.
     """
     paths: list[str] = []
     problems: list[DataError] = []
     for name in names:
         try:
-            found, unread = _files(name)
+            found, unread = _files(name, headerless)
             paths += found
             problems += unread
         except DataError as error:
@@ -163,28 +167,37 @@ def expand(names: Sequence[str]) -> tuple[list[str], list[DataError]]:
     return paths, problems
 
 
-def _files(name: str) -> tuple[list[str], list[DataError]]:
+def _files(name: str, headerless: bool) -> tuple[list[str], list[DataError]]:
     """What a name means, and what it means that cannot be read."""
-    from asr.audio import UNREAD_SUFFIXES, conversion
-    from asr.corpora.layout import find_audio, without_readable
+    from asr.audio import UNREAD_SUFFIXES
+    from asr.corpora.layout import AUDIO_SUFFIXES, RAW_SUFFIXES, find_audio, without_readable
 
     if not name:
         raise DataError("the name of a file is empty", hint="for the current directory write .")
     path, unread = Path(name), list[Path]()
     if path.is_dir():
-        found = find_audio(path)
-        unread = without_readable(find_audio(path, UNREAD_SUFFIXES), found)
+        readable = AUDIO_SUFFIXES | (RAW_SUFFIXES if headerless else frozenset())
+        found = find_audio(path, readable)
+        others = (UNREAD_SUFFIXES | RAW_SUFFIXES) - readable
+        unread = without_readable(find_audio(path, others), found)
     elif name != "-" and not path.exists() and any(mark in name for mark in "*?["):
         found = _matches(name)
     else:
         return [name], []
     if not found and not unread:
         raise DataError(f"no audio file in {name}")
-    problems = [
-        DataError(f"cannot read {one}", f"convert it first, such as with {conversion(one)}")
-        for one in unread
-    ]
-    return [str(one) for one in found], problems
+    return [str(one) for one in found], [_unread(one) for one in unread]
+
+
+def _unread(path: Path) -> DataError:
+    from asr.audio import UNREAD_SUFFIXES, conversion
+
+    is_foreign = path.suffix.lower() in UNREAD_SUFFIXES
+    cure = f"convert it first, such as with {conversion(path)}"
+    return DataError(
+        f"cannot read {path}",
+        cure if is_foreign else "it has no header: state its format with --pcm RATE:ENCODING",
+    )
 
 
 def _matches(pattern: str) -> list[Path]:
