@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -256,6 +257,17 @@ def test_a_glob_that_is_none_and_closed_input_are_refused(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(DataError, match="standard input: it is closed"), stdin_as_file(["-"]):
         pass
+
+
+def test_standard_input_that_finds_no_room_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(DataError, match="cannot copy standard input to a file: No such") as caught:
+        stdin_as_file(["-"]).__enter__()
+    assert caught.value.hint is not None and "TMPDIR" in caught.value.hint
+    with stdin_as_file(["a.wav"]) as sources:  # which needs none
+        assert sources == [("a.wav", Path("a.wav"))]
 
 
 def test_an_empty_name_is_not_the_current_directory(

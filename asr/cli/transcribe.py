@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -213,15 +213,24 @@ def stdin_as_file(names: Sequence[str]) -> Iterator[list[tuple[str, Path]]]:
     """(name, path) of each file, standard input copied to a temporary file for the block.
 
     Raises:
-        DataError: Standard input is closed.
+        DataError: Standard input is closed, or cannot be copied.
     """
-    with tempfile.TemporaryDirectory(prefix="asr-") as directory:
-        copy = Path(directory) / "stdin"
-        if "-" in names:
-            if sys.stdin is None:
-                raise DataError("cannot read standard input: it is closed")
+    if "-" not in names:
+        yield [(name, Path(name)) for name in names]
+        return
+    if sys.stdin is None:
+        raise DataError("cannot read standard input: it is closed")
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="asr-"))
+            copy = Path(folder) / "stdin"
             with copy.open("wb") as written:
                 shutil.copyfileobj(sys.stdin.buffer, written)
+        except OSError as error:
+            raise DataError(
+                f"cannot copy standard input to a file: {error.strerror or error}",
+                hint="name the file, or a directory with room in the environment variable TMPDIR",
+            ) from None
         yield [(name, copy if name == "-" else Path(name)) for name in names]
 
 
