@@ -259,6 +259,22 @@ def test_a_glob_that_is_none_and_closed_input_are_refused(monkeypatch: pytest.Mo
         pass
 
 
+def test_globs_find_what_a_shell_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.wav", "._a.wav", "b/c.wav", ".trash/d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for pattern, found in {
+        f"{tmp_path}/*.wav": ["a.wav"],
+        "../*.wav": ["a.wav"],
+        f"{tmp_path}/**/*.wav": ["a.wav", "c.wav"],
+        f"{tmp_path}/.*.wav": ["._a.wav"],
+        f"{tmp_path}/.trash/*.wav": ["d.wav"],
+    }.items():
+        assert [Path(name).name for name in expand([pattern])[0]] == found
+
+
 def test_standard_input_that_finds_no_room_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

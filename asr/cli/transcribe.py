@@ -201,11 +201,18 @@ def _unread(path: Path) -> DataError:
 
 
 def _matches(pattern: str) -> list[Path]:
+    """What fits, sorted; as of a shell, nothing hidden unless the pattern asks for such."""
     anchor = Path(pattern).anchor
     try:
-        return sorted(Path(anchor or ".").glob(pattern.removeprefix(anchor)))
+        found = sorted(Path(anchor or ".").glob(pattern.removeprefix(anchor)))
     except ValueError as error:  # such as `a**b`
         raise DataError(f"cannot look for {pattern!r}: {error}") from None
+    wants_hidden = _is_hidden(Path(pattern))
+    return [path for path in found if wants_hidden or not _is_hidden(path)]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.parts)
 
 
 @contextmanager
