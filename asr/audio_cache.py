@@ -19,6 +19,9 @@ from asr.errors import DataError
 from asr.files import atomic_path
 from asr.manifest import Utterance
 
+READING = 2
+"""Raised with every change of what reading makes of a file: caches of before are not used."""
+
 
 @dataclass(frozen=True)
 class AudioFiles:
@@ -66,8 +69,8 @@ def cache_audio(
 ) -> AudioCache:
     """Decode every utterance into `directory`, or reuse what an earlier call left there.
 
-    The file name is a digest of the utterances, the rate, and the size and time of every audio
-    file, so changed audio or another manifest makes another file.
+    The file name is a digest of the utterances, the rate, `READING`, and the size and time of every
+    audio file, so changed audio or another manifest makes another file.
 
     Args:
         utterances: What to decode.
@@ -110,7 +113,7 @@ def cache_audio(
 
 
 def _digest(utterances: Sequence[Utterance], sample_rate_hz: int) -> str:
-    digest = hashlib.sha256(str(sample_rate_hz).encode())
+    digest = hashlib.sha256(f"{READING} {sample_rate_hz}".encode())
     for utterance in utterances:
         stat = utterance.audio_path.stat() if utterance.audio_path.exists() else None
         version = (stat.st_size, stat.st_mtime_ns) if stat else None

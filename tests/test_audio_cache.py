@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from tones import RATE_HZ, write_tones
 
+from asr import audio_cache
 from asr.audio_cache import AudioFiles, cache_audio
 from asr.errors import DataError
 from asr.manifest import Utterance, read_manifest
@@ -55,6 +56,16 @@ def test_changed_audio_is_read_again(utterances: list[Utterance], tmp_path: Path
     os.utime(path, ns=(1, 1))
     after = cache_audio(utterances, RATE_HZ, tmp_path / "c")
     np.testing.assert_allclose(after.samples(0), before.samples(0) / 2, atol=1e-4)
+
+
+def test_what_another_release_read_is_read_again(
+    utterances: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache_audio(utterances, RATE_HZ, tmp_path / "c")
+    monkeypatch.setattr(audio_cache, "READING", audio_cache.READING + 1)
+    counted: list[None] = []
+    cache_audio(utterances, RATE_HZ, tmp_path / "c", lambda: counted.append(None))
+    assert len(counted) == 7
 
 
 def test_a_cut_cache_is_made_again(utterances: list[Utterance], tmp_path: Path) -> None:
