@@ -42,6 +42,11 @@ def is_killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def is_in_reach() -> None:
+    if os.getpgrp() == os.getpgid(os.getppid()):
+        raise DataError("a signal to the group of the training process ends this one too")
+
+
 def read_all(failure: Callable[[], None], num_workers: int) -> int:
     examples = ExampleDataset(
         ids=("a", "b", "c"),
@@ -69,6 +74,12 @@ def test_an_error_of_a_worker_is_that_error(num_workers: int) -> None:
 def test_a_worker_that_was_ended_is_told_of() -> None:
     with pytest.raises(TrainingError, match=r"was ended, perhaps .* --resume and fewer batching"):
         read_all(is_killed, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "setpgrp"), reason="needs process groups")
+def test_signals_to_the_group_of_the_training_process_leave_workers_alone() -> None:
+    """`timeout` sends SIGTERM to all of it: the state is saved only where workers live on."""
+    assert read_all(is_in_reach, 1) == 3
 
 
 def test_a_connection_that_a_worker_left_is_told_of() -> None:

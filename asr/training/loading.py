@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,18 @@ def make_loader(
         persistent_workers=config.num_workers > 0,
         prefetch_factor=4 if config.num_workers > 0 else None,
         pin_memory=pin_memory,
+        worker_init_fn=_leave_the_group,
     )
+
+
+def _leave_the_group(_worker: int) -> None:
+    """Make a worker's process group its own.
+
+    Ctrl-C of a terminal, and the SIGTERM of `timeout`, go to every process of a group: workers that
+    ended would take the training process along before it has saved its state.
+    """
+    if hasattr(os, "setpgrp"):  # not on Windows
+        os.setpgrp()
 
 
 def read_batches(loader: DataLoader[Batch | AsrError]) -> Iterator[Batch]:
