@@ -80,6 +80,24 @@ def test_a_resumed_run_drops_what_a_crash_undid(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("start_step", "kept"), [(0, []), (20, [(10, 1.0), (20, 1.0)])])
+def test_tensorboard_drops_it_too(
+    tmp_path: Path, start_step: int, kept: list[tuple[int, float]]
+) -> None:
+    """Also of a run that was killed before its first checkpoint and starts anew."""
+    with Reporter(tmp_path, 0, quiet()) as reporter:
+        for step in (10, 20, 30):
+            reporter.metrics(step, {"train_loss": 1.0})
+    # Files of events are read in the order of their names, which count seconds.
+    (first,) = (tmp_path / "tensorboard").iterdir()
+    first.rename(first.with_name("events.out.tfevents.0000000001.first"))
+    with Reporter(tmp_path, start_step, quiet()) as reporter:
+        reporter.metrics(30, {"train_loss": 0.5})
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("train_loss")]
+    assert shown == [*kept, (30, 0.5)]
+
+
 def test_log_lines_are_printed_as_they_are(tmp_path: Path) -> None:
     console = quiet()
     with Reporter(tmp_path, 0, console) as reporter:

@@ -45,9 +45,7 @@ class Reporter:
         _drop_lines_after(self._path, start_step)
         with self._writing():
             self._metrics: IO[str] = self._path.open("a", encoding="utf-8")
-            self._board = SummaryWriter(
-                str(run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
-            )
+            self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
