@@ -21,7 +21,7 @@ from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
 from asr.lm.files import read_model
 from asr.recipe import STAGES, Recipe, Source
-from asr.recipe.command import _short
+from asr.recipe.command import Settings, _plan, _short
 from asr.tokens.dictionary import read_dictionary
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -201,6 +201,21 @@ def test_names_that_begin_alike_stay_apart() -> None:
     assert len(set(short)) == len(names)
     assert max(map(len, short)) == 120
     assert _short("ab" * 100) == _short("ab" * 100)
+
+
+@pytest.mark.parametrize("name", ["音" * 119, "é" * 119, "a" + "é" * 119, "\udcff" * 119])
+def test_names_are_as_short_as_file_systems_count(name: str, tmp_path: Path) -> None:
+    """In bytes: most letters of the world have two or three; bytes of no letter have one."""
+    short = _short(name)
+    (tmp_path / short).mkdir()
+    assert len(os.fsencode(short)) <= 120
+
+
+def test_folders_of_manifests_have_short_names_too(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    settings = Settings(tmp_path / "config.toml", ["corpus.text=" + "long" * 100])
+    run = _plan(Recipe(tmp_path, [Source("folder")]), None, settings, (None, None))
+    run.data_dir.mkdir(parents=True)
 
 
 @pytest.mark.parametrize(

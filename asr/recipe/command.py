@@ -21,7 +21,8 @@ from asr.recipe.language_model import LmOptions
 from asr.recipe.stages import CORPORA_VARIABLE, DICTIONARY_FILE, STAGES, RecipeRun, run_stages
 
 CONFIG_FILE = "config.toml"
-MAX_NAME_CHARACTERS = 120
+MAX_NAME_BYTES = 120
+"""Of a directory; file systems take 255 at most."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _plan(
     other_file = [] if settings.path == recipe.directory / CONFIG_FILE else [settings.path.stem]
     changed = [variant, *other_file, *own, *(f"lm.{item}" for item in of_lm)]
     run_name = _short(",".join(changed).replace(os.sep, "_"))
-    data_dir = directories[1] or recipe.directory / "data" / variant
+    data_dir = directories[1] or recipe.directory / "data" / _short(variant)
     manifests = [
         f"data.{name}={_toml([str(path / f'{name}.jsonl') for path in recipe.places(data_dir)])}"
         for name in ("train", "dev")
@@ -102,10 +103,11 @@ def _plan(
 
 def _short(name: str) -> str:
     """A name that a directory may have; a cut one ends in a digest of the whole."""
-    if len(name) <= MAX_NAME_CHARACTERS:
+    whole = os.fsencode(name)
+    if len(whole) <= MAX_NAME_BYTES:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: MAX_NAME_CHARACTERS - 9]}-{digest}"
+    digest = hashlib.sha256(whole).hexdigest()[:8]
+    return f"{whole[: MAX_NAME_BYTES - 9].decode(errors='ignore')}-{digest}"
 
 
 def _with_dictionary(config: ExperimentConfig, data_dir: Path) -> ExperimentConfig:
