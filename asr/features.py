@@ -37,6 +37,9 @@ MAX_RATE_HZ = 192_000
 MAX_WINDOW_MS = 200.0
 MAX_MELS = 512
 
+# What energies, which are float32, can be raised to: below it they would be zero, above infinite.
+MIN_FLOOR, MAX_FLOOR = 1.2e-38, 3.4e38
+
 IntOrTensor = TypeVar("IntOrTensor", int, Tensor)
 
 
@@ -80,7 +83,7 @@ class LogMelConfig(Options):
     window: Literal["hann", "povey"] = "hann"
     preemphasis: float = Field(default=0.97, ge=0, lt=1)
     dither: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    floor: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
+    floor: float = 1e-8
     normalization: Literal["none", "utterance", "global"] = "utterance"
     prior_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     scaling: Literal["none", "symmetric", "unit"] = "none"
@@ -138,6 +141,13 @@ class LogMelConfig(Options):
                     f"FFT bins ({bin_hz:g} Hz apart); lower num_mels or raise window_ms"
                 )
         return num_mels
+
+    @field_validator("floor")
+    @classmethod
+    def _check_floor(cls, floor: float) -> float:
+        if not MIN_FLOOR <= floor <= MAX_FLOOR:
+            raise ValueError(f"must be from {MIN_FLOOR:g} to {MAX_FLOOR:g}, as energies are")
+        return floor
 
     @field_validator("prior_s")
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import asr.features
 from asr.audio import read_audio
 from asr.config import parse_options
 from asr.errors import ConfigError, DataError
-from asr.features import LogMel, LogMelConfig, mel_filters
+from asr.features import MAX_FLOOR, MIN_FLOOR, LogMel, LogMelConfig, mel_filters
 
 PLAIN = {"normalization": "none", "preemphasis": 0.0, "floor": 1e-10}
 
@@ -277,7 +278,10 @@ def test_wrong_batches_are_refused(samples: Tensor, lengths: Tensor, message: st
         ({"window_ms": math.nan}, "window_ms", "finite"),
         ({"preemphasis": 1.0}, "preemphasis", "less than 1"),
         ({"dither": -1}, "dither", "greater than or equal to 0"),
-        ({"floor": 0}, "floor", "greater than 0"),
+        ({"floor": 0}, "floor", "must be from 1.2e-38 to 3.4e+38"),
+        ({"floor": sys.float_info.min}, "floor", "must be from 1.2e-38 to 3.4e+38"),
+        ({"floor": 1e39}, "floor", "must be from 1.2e-38 to 3.4e+38"),
+        ({"floor": math.inf}, "floor", "must be from 1.2e-38 to 3.4e+38"),
         ({"scaling": "minmax"}, "scaling", "'symmetric' or 'unit'"),
         ({"hop_msec": 5}, "hop_msec", "did you mean `hop_ms`"),
     ],
@@ -288,6 +292,14 @@ def test_wrong_settings_are_refused_by_name(
     with pytest.raises(ConfigError) as caught:
         parse_options(LogMelConfig, options, "a.toml")
     assert f"`{name}`" in str(caught.value) and message in str(caught.value)
+
+
+@pytest.mark.parametrize("floor", [MIN_FLOOR, MAX_FLOOR])
+@pytest.mark.parametrize("normalization", ["none", "utterance"])
+def test_silence_is_finite_whatever_the_floor(floor: float, normalization: str) -> None:
+    samples = np.concatenate([np.zeros(4000, np.float32), voice(4000)])
+    features, _ = run(front_end(floor=floor, normalization=normalization), samples)
+    assert features.isfinite().all()
 
 
 @settings(max_examples=150)
