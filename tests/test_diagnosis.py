@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from tones import config_of
 
+from asr.batching import Batch
 from asr.errors import TrainingError
 from asr.training import train
 from asr.training.diagnosis import (
@@ -17,6 +19,8 @@ from asr.training.diagnosis import (
     require_finite_gradient,
     require_finite_losses,
 )
+from asr.training.loop import Trainer
+from asr.training.meter import StepResult
 
 
 def test_a_loss_that_is_not_finite_names_the_utterances() -> None:
@@ -69,6 +73,28 @@ def test_a_collapse_is_explained_during_training(
     output = capsys.readouterr().err
     assert "blank collapse: for" in output
     assert "the run ended with nothing but blanks, for the last " in output
+
+
+def test_steps_of_short_epochs_are_all_looked_at(
+    tones: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Epochs of 3 steps, a line every 10: tokens come in steps that are in no line's epoch."""
+
+    def step(_: Trainer, batch: Batch, number: int, rate: float) -> StepResult:
+        return StepResult(torch.tensor(float(number)), torch.tensor(number % 10 == 3), 5.0)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    batching = {**tones["batching"], "max_batch_s": 20.0}
+    training = {**tones["training"], "epochs": 10, "collapse_steps": 20, "log_every": 10}
+    train(config_of({**tones, "batching": batching, "training": training}), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["train_loss"] for line in lines if "train_loss" in line}
+    assert len(losses) >= 2
+    assert all(loss == pytest.approx(last - 5.5) for last, loss in losses.items())
+    assert "blank" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ class Trainer:
         if self._precision == "auto":
             self._precision = "bfloat16" if self._device.type == "cuda" else "float32"
         self.total_steps = config.training.epochs * training_set.sampler.epoch_batches
+        self._unlogged: list[StepResult] = []  # an epoch may be shorter than `log_every`
 
     def run(self, position: Position, reporter: Reporter) -> Position:
         """Train from `position` to the end, or to where patience ends.
@@ -126,7 +127,7 @@ class Trainer:
             rate = self.rate(position.step)
             result = self.step(batch, position.step, rate)
             position = position.advanced(meter.add(batch, self._config.features.sample_rate_hz))
-            meter.results.append(result)
+            self._unlogged.append(result)
             if position.step % self._config.training.log_every == 0:
                 position = self._log(position, meter, rate, reporter, watch)
             reporter.advance(meter.status)
@@ -213,9 +214,9 @@ class Trainer:
         reporter: Reporter,
         watch: CollapseWatch,
     ) -> Position:
-        losses = torch.stack([result.loss for result in meter.results])
-        emitted = bool(torch.stack([result.emitted_token for result in meter.results]).any())
-        loss, frames_per_token = float(losses.mean()), meter.results[-1].frames_per_token
+        losses = torch.stack([result.loss for result in self._unlogged])
+        emitted = bool(torch.stack([result.emitted_token for result in self._unlogged]).any())
+        loss, frames_per_token = float(losses.mean()), self._unlogged[-1].frames_per_token
         values = {
             "epoch": position.epoch,
             "time_s": round(position.elapsed_s, 3),
@@ -229,7 +230,7 @@ class Trainer:
         if watch.update(position.step, emitted):
             reporter.say(watch.explanation(position.step, loss, rate, frames_per_token))
             reporter.metrics(position.step, {"blank_collapse": position.step})
-        meter.results.clear()
+        self._unlogged.clear()
         return replace(position, last_token_step=watch.last_token_step)
 
     def _validate(self, position: Position, reporter: Reporter) -> Position:

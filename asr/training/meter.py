@@ -29,7 +29,6 @@ class Meter:
         self.audio_s = 0.0
         self.total_s = 0.0
         self.wait_s = 0.0
-        self.results: list[StepResult] = []
         self.status = ""
         self._mark = time.perf_counter()
 
