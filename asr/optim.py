@@ -102,7 +102,8 @@ class Plateau:
     def restore(self, state: Mapping[str, float]) -> None:
         """Go on from `state()`."""
         self.scale = float(state["scale"])
-        self.best = math.inf if state["best"] < 0 else float(state["best"])
+        # Not any negative number: the loss of mutual information can be -5e-7, by rounding.
+        self.best = math.inf if state["best"] == -1 else float(state["best"])
         self.num_bad = int(state["num_bad"])
 
 
