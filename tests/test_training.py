@@ -260,6 +260,31 @@ def test_a_damaged_state_says_that_the_run_cannot_go_on(
     assert caught.value.hint == "this run cannot go on: train anew in another directory"
 
 
+@pytest.mark.parametrize(
+    ("written", "damaged"),
+    [
+        (b'"optimizer.0.step"', b'"optim?zer.0.step"'),
+        (b'"optimizer.0.step"', b'"optimizer.x.step"'),
+        (b'"average.head.bias"', b'"average.head.bi?s"'),
+        (b'"plateau"', b'"pl?teau"'),
+        (b'\\"num_bad\\"', b'\\"num_b?d\\"'),
+        (b'\\"since_best\\"', b'\\"since_b?st\\"'),
+    ],
+)
+def test_a_damaged_name_in_the_state_is_told_of(
+    finished: tuple[Path, TrainingResult],
+    tones: dict[str, Any],
+    tmp_path: Path,
+    written: bytes,
+    damaged: bytes,
+) -> None:
+    content = (finished[0] / "state.safetensors").read_bytes()
+    assert written in content
+    (tmp_path / "state.safetensors").write_bytes(content.replace(written, damaged, 1))
+    with pytest.raises(ModelFileError, match=r"state\.safetensors (is damaged|does not)"):
+        train(config_of(tones), tmp_path, resume=True)
+
+
 def test_a_directory_in_use_is_refused(tones: dict[str, Any], tmp_path: Path) -> None:
     process = run_process(tones, tmp_path)
     wait_for_step(tmp_path, 2, process)

@@ -116,6 +116,19 @@ def restore_state(path: Path, learner: Learner) -> Position:
         ModelFileError: The file is damaged or does not fit the configuration.
     """
     tensors, documents = load_tensors(path, TRAINING_KIND)
+    try:
+        _restore_learner(path, learner, tensors, documents)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{path} is damaged, or of a model of another shape: {error!r}",
+            hint="this run cannot go on: train anew in another directory",
+        ) from None
+    return _position(path, documents)
+
+
+def _restore_learner(
+    path: Path, learner: Learner, tensors: Mapping[str, Tensor], documents: Mapping[str, Any]
+) -> None:
     parts: dict[str, dict[str, Tensor]] = {
         "features": {},
         "model": {},
@@ -133,7 +146,6 @@ def restore_state(path: Path, learner: Learner) -> Position:
             value.copy_(parts["average"][name])
         learner.average.num_updates = int(documents["average_updates"])
     learner.plateau.restore(documents["plateau"])
-    return _position(path, documents)
 
 
 def _position(path: Path, documents: Mapping[str, Any]) -> Position:
