@@ -10,13 +10,14 @@ import torch
 
 from asr.audio_cache import AudioCache, AudioFiles
 from asr.decoding import GreedyDecoder, Hypothesis
+from asr.errors import ConfigError
 from asr.evaluation import score_texts
 from asr.experiment import ExperimentConfig, ValidationConfig, output_frame_s
 from asr.features import LogMel
 from asr.lm.files import read_model
 from asr.manifest import Utterance
 from asr.model import AcousticModel, Emissions
-from asr.tensor_decoding import TensorBeamDecoder
+from asr.tensor_decoding import TensorBeamConfig, TensorBeamDecoder
 from asr.text import normalize
 from asr.tokens import Tokenizer
 from asr.training.data import encode_all, plain_batches
@@ -46,6 +47,10 @@ class Validator:
         tokenizer: The vocabulary.
         models: Front end and acoustic model, as they are being trained.
         objective: What they are trained for.
+
+    Raises:
+        ConfigError: Settings of a search are given for greedy decoding.
+        DataError: The language model cannot be read, or does not fit the vocabulary.
     """
 
     def __init__(
@@ -108,6 +113,11 @@ def _decoder(
     config: ValidationConfig, tokenizer: Tokenizer, frame_s: float
 ) -> GreedyDecoder | TensorBeamDecoder:
     if config.decoder == "greedy":
+        if config.lm is not None or config.beam != TensorBeamConfig():
+            raise ConfigError(
+                "greedy decoding takes neither validation.lm nor settings of validation.beam",
+                hint="validation.decoder=beam searches with them; or leave them out",
+            )
         return GreedyDecoder(tokenizer, frame_s)
     lm = read_model(config.lm) if config.lm is not None else None
     return TensorBeamDecoder(tokenizer, frame_s, config.beam, lm)
