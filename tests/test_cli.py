@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from asr import __version__
 from asr.cli import app
+from asr.cli.train import train
 from asr.cli.transcribe import expand, stdin_as_file, to_json
 from asr.decoding import Hypothesis
 from asr.errors import DataError
@@ -505,3 +506,24 @@ def test_ctrl_c_exits_with_130_and_leaves_a_run_to_resume(
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert "state.safetensors" in names
     assert not any(name.startswith(".") for name in names), "half-written files are left"
+
+
+@pytest.mark.parametrize(("files", "effect"), [(["state.safetensors"], "goes on"), ([], "starts")])
+def test_ctrl_c_says_whether_a_state_is_saved(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    files: list[str],
+    effect: str,
+) -> None:
+    """Before the first checkpoint, as while audio is decoded, none is."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asr.training.train", interrupted)
+    for name in ("config.toml", *files):
+        (tmp_path / name).touch()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "config.toml", tmp_path)
+    assert f"interrupted; --resume {effect}" in capsys.readouterr().err

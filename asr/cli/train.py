@@ -37,7 +37,9 @@ def train(
     try:
         result = run_training(options, run_dir, resume)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; --resume goes on from the state saved in {run_dir}", err=True)
+        saved = (run_dir / STATE_FILE).exists()
+        effect = "goes on from the state saved in" if saved else "starts anew: none is saved in"
+        typer.echo(f"interrupted; --resume {effect} {run_dir}", err=True)
         raise
     best = result.validation
     typer.echo(
