@@ -1,8 +1,10 @@
-"""Tones for the tests that train, and a recogniser of tones for those that need a model."""
+"""Tones for the tests that train, a recogniser of tones for those that need one, the command."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,11 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     if isinstance(val, bytes) and len(val) > 40:
         return f"{val[:4].decode('ascii', 'backslashreplace')}..."
     return None
+
+
+def run_asr(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "asr", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
 @dataclass(frozen=True)
