@@ -27,11 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name parameters of many bytes by how they begin.
+    """Name long parameters by how they begin.
 
     Processes that share the tests must all name them alike, and what was packed at collection,
     an archive for one, holds the time of it; a file's first bytes say what it is.
     """
+    if isinstance(val, str) and len(val) > 1000:
+        return f"{val[:10].encode('unicode_escape').decode()}..."
     if isinstance(val, bytes) and len(val) > 40:
         return f"{val[:4].decode('ascii', 'backslashreplace')}..."
     return None
