@@ -66,8 +66,8 @@ class TrainingConfig(Options):
     epochs: int = Field(default=60, ge=1)
     start_from: Path | None = None
     """Model file, or model of the package, whose weights training starts from. What [text],
-    [tokens], [features] and [model] do not say is taken from it; tokens in both vocabularies keep
-    what it knows. None: random weights."""
+    [tokens], [features] and [model] do not say is taken from it, and the statistics of its
+    features; tokens in both vocabularies keep what it knows. None: random weights."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: str = "auto"
     """`auto` (CUDA where present), `cpu`, `cuda` or `cuda:1`."""

@@ -224,6 +224,11 @@ class LogMel(nn.Module):
         self.register_buffer("std", torch.zeros(config.num_mels))
         self._blocks = _filter_blocks(filters)
 
+    @property
+    def has_statistics(self) -> bool:
+        """Whether `set_statistics` was called, or a state loaded after it was."""
+        return bool(self.std.all())
+
     def num_frames(self, num_samples: IntOrTensor) -> IntOrTensor:
         """Frames that so many samples give; 0 below one window. An int or a tensor of integers."""
         window, hop = self.config.window_samples, self.config.hop_samples
@@ -270,7 +275,7 @@ class LogMel(nn.Module):
             DataError: A shape or type does not fit, or an utterance is shorter than one window.
             ConfigError: Statistics or a generator are needed and missing.
         """
-        if self.config.needs_statistics and not bool(self.std.all()):
+        if self.config.needs_statistics and not self.has_statistics:
             raise ConfigError(
                 "normalization is `global`, or prior_s above 0, but the statistics are not set",
                 hint="estimate them over the training set, or set normalization = `utterance`, "

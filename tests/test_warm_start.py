@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from tones import config_of
+from tones import config_of, write_tones
 
 from asr.checkpoint import MODEL_KIND, load_tensors
 from asr.errors import ConfigError, ModelFileError
-from asr.experiment import build_model
+from asr.experiment import build_front_end, build_model
 from asr.recognizer import Recognizer
 from asr.tokens import Tokenizer, tokenizer_from_dict
 from asr.training import TrainingResult, train
@@ -62,7 +62,7 @@ def test_tokens_of_both_vocabularies_keep_their_weights_wherever_they_stand(
     tokenizer = words("mi", "new", "ba")
     model = build_model(config, 4)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    start_from(learnt.model_path, config, tokenizer, model)
+    start_from(learnt.model_path, config, tokenizer, build_front_end(config), model)
     state, known = model.state_dict(), old.model.state_dict()
     for index, token in enumerate(tokenizer.vocab):
         for name in ("head.weight", "head.bias"):
@@ -98,6 +98,23 @@ def test_a_prior_of_the_features_may_come_in(
     assert found.config.features.num_mels == config_of(tones).features.num_mels
     assert bool(found.front_end.std.all())
     assert result.validation.wer < 0.5
+
+
+@pytest.mark.parametrize("features", [{"prior_s": 1.0}, {"normalization": "global"}])
+def test_features_stay_what_the_weights_know(
+    tones: dict[str, Any], tmp_path: Path, features: dict[str, Any]
+) -> None:
+    """Statistics are those the model was trained with, however little it is trained on now."""
+    values = {**tones, "features": {**tones["features"], **features}}
+    learnt = train(config_of(values), tmp_path / "learnt")
+    before = Recognizer.load(learnt.model_path, "cpu").front_end
+    assert before.has_statistics
+    few = write_tones(tmp_path, "few", 2, seed=7)
+    training = {**tones["training"], "epochs": 1, "start_from": str(learnt.model_path)}
+    again = {"data": {**tones["data"], "train": str(few)}, "training": training}
+    after = Recognizer.load(train(config_of(again), tmp_path / "few").model_path, "cpu").front_end
+    assert torch.equal(after.mean, before.mean)
+    assert torch.equal(after.std, before.std)
 
 
 def test_without_a_model_to_start_from_nothing_is_taken_over(tones: dict[str, Any]) -> None:
@@ -151,7 +168,9 @@ def test_another_shape_is_refused_by_name(
     model = build_model(config, 4)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ConfigError, match=message):
-        start_from(learnt.model_path, config, words("ba", "do", "mi"), model)
+        start_from(
+            learnt.model_path, config, words("ba", "do", "mi"), build_front_end(config), model
+        )
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 

@@ -188,14 +188,13 @@ class _Run:
         """What a fresh run begins with, beside random weights; the directory is its own then."""
         path = self._config.training.start_from
         if path is not None:
-            start_from(path, self._config, self.tokenizer, self.model)
-        self._fit_statistics()
+            start_from(path, self._config, self.tokenizer, self.front_end, self.model)
+        if self._config.features.needs_statistics and not self.front_end.has_statistics:
+            self._fit_statistics()
         values = self._config.model_dump(mode="json")
         write_text_atomic(self._run_dir / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
 
     def _fit_statistics(self) -> None:
-        if not self._config.features.needs_statistics:
-            return
         utterances = self._corpus.train
         no_targets: list[tuple[int, ...]] = [()] * len(utterances)
         batches = plain_batches(utterances, self._train_audio, no_targets, self._config.batching)

@@ -12,6 +12,7 @@ from asr.config import parse_options
 from asr.decoder_setup import DecodingChoice
 from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
+from asr.features import LogMel
 from asr.model import AcousticModel
 from asr.recognizer import Recognizer
 from asr.shipped import resolve_model
@@ -74,17 +75,23 @@ def adopted_phones(config: ExperimentConfig) -> Tokenizer | None:
 
 
 def start_from(
-    path: Path, config: ExperimentConfig, tokenizer: Tokenizer, model: AcousticModel
+    path: Path,
+    config: ExperimentConfig,
+    tokenizer: Tokenizer,
+    front_end: LogMel,
+    model: AcousticModel,
 ) -> None:
-    """Give `model` the weights of a model file.
+    """Give `model` the weights of a model file, and `front_end` its statistics if it has any.
 
     Tokens that both vocabularies have keep what the file's model knows of them, wherever they stand
-    in either; the others keep the weights that `model` has.
+    in either; the others keep the weights that `model` has. Features stay what the weights know:
+    statistics of a few new recordings are others, and training on few does not get over that.
 
     Args:
         path: A model file, of any vocabulary, or the name of a model of the package.
         config: Settings of the model that is trained.
         tokenizer: Its vocabulary.
+        front_end: Changed in place.
         model: Changed in place.
 
     Raises:
@@ -101,6 +108,8 @@ def start_from(
         if name not in old or name not in new or old[name].shape != new[name].shape:
             raise _other_shape(path, source.config, config, name)
     model.load_state_dict(old)
+    if source.front_end.has_statistics:
+        front_end.set_statistics(source.front_end.mean, source.front_end.std)
 
 
 def _load(path: Path) -> Recognizer:
