@@ -52,6 +52,7 @@ LAYERS = (
     # A model file with all that it needs, from audio to hypotheses.
     {"recognizer"},
     {"cutting", "model_evaluation", "model_packing", "model_tuning", "training"},
+    {"model_adaptation"},  # cuts, trains and evaluates
     # One file a verb; `recipe` chains verbs and prints errors as the command line does.
     {"cli"},
     {"recipe", "__main__"},

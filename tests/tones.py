@@ -21,25 +21,30 @@ RATE_HZ = 8000
 PITCHES_HZ = {"ba": 400.0, "do": 900.0, "mi": 1800.0}
 
 
-def tone_utterance(words: list[str], generator: np.random.Generator) -> np.ndarray:
-    """(num_samples,) float32: one tone of about 0.15 s a word, short silences, faint noise."""
+def tone_utterance(
+    words: list[str], generator: np.random.Generator, pitch: float = 1.0
+) -> np.ndarray:
+    """(num_samples,) float32: one tone of about 0.15 s a word, short silences, faint noise.
+
+    `pitch` is what all are multiplied by: 1 is the voice that models learn.
+    """
     parts = []
     for word in words:
         num_samples = int(generator.integers(1000, 1400))
-        phase = 2 * np.pi * PITCHES_HZ[word] * np.arange(num_samples) / RATE_HZ
+        phase = 2 * np.pi * pitch * PITCHES_HZ[word] * np.arange(num_samples) / RATE_HZ
         parts += [0.3 * np.sin(phase) * np.hanning(num_samples), np.zeros(400)]
     samples = np.concatenate([np.zeros(400), *parts])
     return (samples + 0.001 * generator.standard_normal(len(samples))).astype(np.float32)
 
 
-def write_tones(directory: Path, name: str, count: int, seed: int) -> Path:
+def write_tones(directory: Path, name: str, count: int, seed: int, pitch: float = 1.0) -> Path:
     """Write `count` utterances of one to four words and their manifest; returns its path."""
     generator = np.random.default_rng(seed)
     (directory / "audio").mkdir(parents=True, exist_ok=True)
     lines = []
     for index in range(count):
         words = [str(word) for word in generator.choice(list(PITCHES_HZ), generator.integers(1, 5))]
-        samples = tone_utterance(words, generator)
+        samples = tone_utterance(words, generator, pitch)
         path = directory / "audio" / f"{name}{index}.wav"
         soundfile.write(path, samples, RATE_HZ)
         entry = {

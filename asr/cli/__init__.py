@@ -7,6 +7,7 @@ import sys
 import typer
 
 from asr import __version__
+from asr.cli.adapt import adapt
 from asr.cli.cut import cut
 from asr.cli.decoding_options import takes_decoding_options
 from asr.cli.evaluate import evaluate
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 for _verb in (prepare, cut, pronounce, train, score, plot, models, pack):
     app.command()(_verb)
-for _decoding_verb in (transcribe, evaluate, tune):
+for _decoding_verb in (transcribe, evaluate, tune, adapt):
     app.command()(takes_decoding_options(_decoding_verb))
 app.add_typer(lm_app, name="lm")
 

@@ -35,7 +35,7 @@ from asr.features import LogMel
 from asr.manifest import Problem, Utterance, check_manifest, read_manifest, read_manifests
 from asr.model import AcousticModel
 from asr.progress import progress_bar
-from asr.text import TextConfig, normalize
+from asr.text import normalize
 from asr.tokens import Tokenizer, build_tokenizer
 from asr.training.loading import make_loader, read_batches
 from asr.training.warm_start import adopted_phones
@@ -95,6 +95,23 @@ def fingerprint(corpus: Corpus, tokenizer: Tokenizer) -> str:
     return digest.hexdigest()
 
 
+def problems_of(
+    utterances: Sequence[Utterance],
+    config: ExperimentConfig,
+    tokenizer: Tokenizer,
+    models: tuple[LogMel, AcousticModel],
+) -> list[Problem]:
+    """Why utterances cannot be trained on; arguments as of `require_usable`."""
+    return check_manifest(
+        utterances,
+        tokenizer=tokenizer,
+        text=config.text,
+        num_frames=lambda num_samples, own_rate_hz: num_output_frames(
+            *models, num_resampled(num_samples, own_rate_hz, config.features.sample_rate_hz)
+        ),
+    )
+
+
 def require_usable(
     name: str,
     utterances: Sequence[Utterance],
@@ -116,24 +133,15 @@ def require_usable(
     Raises:
         DataError: Naming the first utterances and counting all.
     """
-
-    def problems_of(text: TextConfig) -> list[Problem]:
-        return check_manifest(
-            utterances,
-            tokenizer=tokenizer,
-            text=text,
-            num_frames=lambda num_samples, own_rate_hz: num_output_frames(
-                *models, num_resampled(num_samples, own_rate_hz, config.features.sample_rate_hz)
-            ),
-        )
-
-    problems = problems_of(config.text)
+    problems = problems_of(utterances, config, tokenizer, models)
     if problems:
         named = "; ".join(f"{problem.utterance_id}: {problem.reason}" for problem in problems[:5])
         cures = ["mend or remove those lines", "too short for CTC: lower model.subsampling"]
         if tokenizer.words is not None:
             cures.append(_OTHER_WORDS)
-        if len(problems_of(config.text.model_copy(update={"profile": "letters"}))) < len(problems):
+        letters = config.text.model_copy(update={"profile": "letters"})
+        bare = config.model_copy(update={"text": letters})
+        if len(problems_of(utterances, bare, tokenizer, models)) < len(problems):
             cures.insert(0, "text.profile=letters leaves punctuation out, which may be all")
         plural = "problem" if len(problems) == 1 else "problems"
         raise DataError(

@@ -27,6 +27,7 @@ from asr.normalizing import estimate_statistics
 from asr.optim import Plateau, WeightAverage, make_optimizer
 from asr.recognizer import ModelParts, choose_device, save_model
 from asr.threads import cpu_threads
+from asr.tokens import Tokenizer
 from asr.training.data import (
     Corpus,
     TrainingSet,
@@ -74,7 +75,12 @@ class TrainingResult:
     """Training time of all parts of the run, validations excluded."""
 
 
-def train(config: ExperimentConfig, run_dir: Path | str, resume: bool = False) -> TrainingResult:
+def train(
+    config: ExperimentConfig,
+    run_dir: Path | str,
+    resume: bool = False,
+    tokenizer: Tokenizer | None = None,
+) -> TrainingResult:
     """Train one model, or go on with a run that was stopped.
 
     Args:
@@ -83,6 +89,7 @@ def train(config: ExperimentConfig, run_dir: Path | str, resume: bool = False) -
             `weights/`, `cache/` and, at the end, `model.safetensors`.
         resume: Go on from the last checkpoint of `run_dir`; a run killed before its first
             checkpoint starts anew.
+        tokenizer: Vocabulary of the model; None for that of the training transcripts.
 
     Raises:
         ConfigError: The directory holds another run, or resuming with other settings or data, or
@@ -107,18 +114,24 @@ def train(config: ExperimentConfig, run_dir: Path | str, resume: bool = False) -
     is_deterministic = config.training.deterministic
     algorithms = deterministic_algorithms(device) if is_deterministic else nullcontext()
     with _alone_in(run_dir), cpu_threads(config.training.num_threads), algorithms:
-        return _Run(config, run_dir, device).train()
+        return _Run(config, run_dir, device, tokenizer).train()
 
 
 class _Run:
     """Everything one run needs, built in order."""
 
-    def __init__(self, config: ExperimentConfig, run_dir: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        run_dir: Path,
+        device: torch.device,
+        tokenizer: Tokenizer | None,
+    ) -> None:
         self._config = config
         self._run_dir = run_dir
         self._started = time.perf_counter()
         corpus = load_corpus(config)
-        self.tokenizer = fit_tokenizer(config, corpus)
+        self.tokenizer = fit_tokenizer(config, corpus) if tokenizer is None else tokenizer
         with torch.device("meta"):  # no memory before it is known to be enough
             weight_bytes = 4 * _num_parameters(build_model(config, len(self.tokenizer.vocab)))
         _check_memory(weight_bytes, device)
