@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from asr.augment import NoiseConfig
 from asr.batching import BatchConfig
@@ -20,14 +22,14 @@ from asr.evaluation import WerReport
 from asr.experiment import DataConfig, TrainingConfig, ValidationConfig
 from asr.manifest import Utterance, write_manifest
 from asr.model_evaluation import evaluate_model
+from asr.model_packing import WEIGHTS
 from asr.optim import OptimConfig
 from asr.progress import progress_bar
 from asr.recognizer import Recognizer, transcribe_each
 from asr.training import train
 from asr.training.data import problems_of
 
-LEARNT = ("model.", "features.")
-"""Prefixes of the tensors of a model file that training makes; the others stay."""
+GREEDY = DecodingChoice(decoder="greedy")
 MAX_BATCH_S = 25.0
 """Some minutes of recordings are to be many steps."""
 LONGEST_S = 30.0
@@ -50,6 +52,9 @@ class AdaptOptions(Options):
     """Of each round."""
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     """Its peak."""
+    share: float = Field(default=0.5, gt=0, le=1)
+    """How far each round goes from the weights as they were to those that training ends with. The
+    whole way gains most where a model makes many errors, and loses some of what it knows else."""
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 
@@ -139,14 +144,15 @@ def adapt_model(request: AdaptRequest) -> Adaptation:
             used, num_left_out = _usable(heard, recognizer)
             before = before or {one.id: one.text for one in used}
             trained = _train(request, recognizer, used, Path(folder) / f"round-{number + 1}")
+            weights = _between(recognizer, trained, request.options.share)
             current = Path(folder) / f"adapted-{number + 1}.safetensors"
-            _write_adapted(request, trained, used, current)
+            _write_adapted(request, weights, used, current)
         adapted = Recognizer.load(current, request.device, request.choice)
         after, _ = _hear(adapted, used)
         scores = _scores(request, adapted)
         is_better = scores is None or scores[1].words.num_errors <= scores[0].words.num_errors
         if is_better:
-            _write_adapted(request, current, used, request.target)
+            _write_adapted(request, weights, used, request.target)
     return Adaptation(
         is_written=is_better,
         scores=scores,
@@ -214,8 +220,8 @@ def _usable(heard: Sequence[Utterance], recognizer: Recognizer) -> tuple[list[Ut
 
 def _train(
     request: AdaptRequest, recognizer: Recognizer, used: Sequence[Utterance], folder: Path
-) -> Path:
-    """The model file of a training run in `folder` on what was heard."""
+) -> Recognizer:
+    """The model of a training run in `folder` on what was heard."""
     manifest = folder / "heard.jsonl"
     write_manifest(manifest, used, absolute=True)
     config, options = recognizer.config, request.options
@@ -243,17 +249,26 @@ def _train(
             ),
         }
     )
-    return train(config, folder / "run", tokenizer=recognizer.tokenizer).model_path
+    trained = train(config, folder / "run", tokenizer=recognizer.tokenizer)
+    return Recognizer.load(trained.model_path, request.device, GREEDY)
+
+
+def _between(old: Recognizer, new: Recognizer, share: float) -> dict[str, Tensor]:
+    """Weights as a model file names them, `share` of the way from one model to another.
+
+    References:
+        Wortsman et al. (2022), Robust fine-tuning of zero-shot models.
+    """
+    known, learnt = old.model.state_dict(), new.model.state_dict()
+    return {f"{WEIGHTS}{name}": torch.lerp(known[name], learnt[name], share) for name in known}
 
 
 def _write_adapted(
-    request: AdaptRequest, trained: Path, used: Sequence[Utterance], target: Path
+    request: AdaptRequest, weights: Mapping[str, Tensor], used: Sequence[Utterance], target: Path
 ) -> None:
-    """What training made, with all else that the first model's file holds."""
+    """The first model's file with other weights."""
     tensors, documents = load_tensors(request.model, MODEL_KIND)
-    learnt, _ = load_tensors(trained, MODEL_KIND)
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(LEARNT)}
-    tensors |= {name: value for name, value in learnt.items() if name.startswith(LEARNT)}
+    others = {name: value for name, value in tensors.items() if not name.startswith(WEIGHTS)}
     adapted = {
         "from": request.model.name,
         "recordings": len(used),
@@ -261,4 +276,4 @@ def _write_adapted(
         **request.options.model_dump(mode="json"),
     }
     training = {**documents.get("training", {}), "adapted": adapted}
-    save_tensors(target, MODEL_KIND, tensors, {**documents, "training": training})
+    save_tensors(target, MODEL_KIND, {**others, **weights}, {**documents, "training": training})

@@ -23,9 +23,10 @@ from asr.model_adaptation import (
     AdaptRequest,
     adapt_model,
 )
+from asr.model_packing import pack_model
 from asr.model_tuning import TuneRequest, tune_model
 
-FAST = AdaptOptions(epochs=12, learning_rate=1e-2)
+FAST = AdaptOptions(epochs=12, learning_rate=1e-2, share=1)
 """What a tiny model of tones takes."""
 PITCH = 1.3
 """Of a voice that the model has not heard: it makes errors, but not in most words."""
@@ -109,6 +110,35 @@ def test_words_that_nobody_says_stay_known(tone_model: ToneModel, tmp_path: Path
     assert new["tokenizer"] == old["tokenizer"]
 
 
+def test_a_share_is_a_point_on_the_way(
+    tone_model: ToneModel, voice: tuple[Path, Path], tmp_path: Path
+) -> None:
+    whole, quarter = tmp_path / "whole.safetensors", tmp_path / "quarter.safetensors"
+    adapt(tone_model.path, voice[0], whole)
+    adapt(tone_model.path, voice[0], quarter, options=FAST.model_copy(update={"share": 0.25}))
+    start, part, end = (
+        load_tensors(path, MODEL_KIND)[0] for path in (tone_model.path, quarter, whole)
+    )
+    assert start.keys() == part.keys() == end.keys()
+    for name in start:
+        expected = 0.75 * start[name] + 0.25 * end[name]
+        assert torch.allclose(part[name], expected, atol=1e-6), name
+
+
+def test_a_packed_model_can_be_adapted(
+    tone_model: ToneModel, voice: tuple[Path, Path], tmp_path: Path
+) -> None:
+    packed, target = tmp_path / "packed.safetensors", tmp_path / "adapted.safetensors"
+    pack_model(tone_model.path, packed, "int8")
+    adaptation = adapt(packed, voice[0], target, dev=voice[1])
+    assert adaptation.is_written
+    assert adaptation.scores is not None
+    before, after = (report.words.num_errors for report in adaptation.scores)
+    assert after < before
+    names = [set(load_tensors(path, MODEL_KIND)[0]) for path in (target, tone_model.path)]
+    assert names[0] == names[1]
+
+
 def test_each_round_hears_anew(
     tone_model: ToneModel, voice: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -125,13 +155,13 @@ def test_what_makes_a_model_worse_is_not_written(
 ) -> None:
     target = tmp_path / "adapted.safetensors"
     target.write_text("as it was")
-    ruinous = AdaptOptions(epochs=2, learning_rate=1.0)
+    ruinous = AdaptOptions(epochs=2, learning_rate=1.0, share=1)
     adaptation = adapt(tone_model.path, voice[0], target, dev=voice[1], options=ruinous)
     assert not adaptation.is_written
     assert target.read_text() == "as it was"
     done = run_asr(
         *("adapt", tone_model.path, voice[0], "-o", target, "--dev", voice[1]),
-        *("--rate", "1", "--epochs", "2"),
+        *("--rate", "1", "--epochs", "2", "--share", "1"),
     )
     assert done.returncode == 1
     assert f"error: {target} is not written: the model is better as it is" in done.stderr
@@ -193,6 +223,7 @@ def test_what_cannot_be_adapted_to_is_refused(tone_model: ToneModel, tmp_path: P
         (("--rounds", "0"), "rounds"),
         (("--rate", "nan"), "learning_rate"),
         (("--epochs", "0"), "epochs"),
+        (("--share", "0"), "share"),
     ],
 )
 def test_settings_out_of_range_are_refused(

@@ -43,6 +43,10 @@ def adapt(
     ] = 1,
     epochs: Annotated[int, typer.Option(help="Times through the recordings, each round.")] = 4,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
+    share: Annotated[
+        float,
+        typer.Option(help="How far to go to what training ends with; 1 is the whole way."),
+    ] = 0.5,
     seed: Annotated[int, typer.Option(help="Of augmentation and order.")] = 0,
     device: Device = "auto",
     decoding: DecodingOptions = DecodingOptions(),  # noqa: B008 - immutable
@@ -60,8 +64,8 @@ def adapt(
     from asr.shipped import resolve_model
 
     path = resolve_model(model)
-    given = {"rounds": rounds, "epochs": epochs, "learning_rate": rate, "seed": seed}
-    options = parse_options(AdaptOptions, given, "the options of adapt")
+    given = {"rounds": rounds, "epochs": epochs, "learning_rate": rate, "share": share}
+    options = parse_options(AdaptOptions, {**given, "seed": seed}, "the options of adapt")
     choice = decoding.choice()
     recordings, names, problems = _recordings(files)
     read = [path, *map(Path, files), *choice.files(), *(one.audio_path for one in recordings)]
