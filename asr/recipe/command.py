@@ -18,7 +18,14 @@ from asr.errors import ConfigError
 from asr.experiment import ExperimentConfig
 from asr.recipe.description import Recipe
 from asr.recipe.language_model import LmOptions
-from asr.recipe.stages import CORPORA_VARIABLE, DICTIONARY_FILE, STAGES, RecipeRun, run_stages
+from asr.recipe.stages import (
+    CORPORA_VARIABLE,
+    DICTIONARY_FILE,
+    STAGES,
+    RecipeRun,
+    run_stages,
+    with_development_data,
+)
 
 CONFIG_FILE = "config.toml"
 MAX_NAME_BYTES = 120
@@ -62,9 +69,17 @@ def main(recipe: Recipe) -> None:
         data_dir: Annotated[
             Path | None, typer.Option(help="Where manifests go; default: data/… of the recipe.")
         ] = None,
+        all_data: Annotated[
+            bool,
+            typer.Option(
+                "--all-data",
+                help="After a run without it: train on the development data too, and decode with "
+                "the settings found on them, in a directory beside that run's.",
+            ),
+        ] = False,
     ) -> None:
         run = _plan(recipe, corpora, Settings(recipe.directory / config, set_), (run_dir, data_dir))
-        run_stages(run, stage, stop_stage)
+        run_stages(with_development_data(run) if all_data else run, stage, stop_stage)
 
     names = ", ".join(source.corpus for source in recipe.sources)
     command.__doc__ = f"Prepare {names}, train, tune, evaluate and report."

@@ -6,7 +6,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,7 @@ from asr.decoder_setup import DecodingChoice
 from asr.errors import ConfigError, DataError, ModelFileError
 from asr.experiment import ExperimentConfig
 from asr.files import write_text_atomic
+from asr.lm.binary import model_to_bytes
 from asr.lm.files import write_model
 from asr.manifest import Utterance, read_manifest, read_manifests
 from asr.model_evaluation import evaluate_model
@@ -33,7 +34,7 @@ from asr.recipe.language_model import (
     vocabulary_of,
     words_of,
 )
-from asr.recognizer import DECODING_DOCUMENT, Recognizer
+from asr.recognizer import DECODING_DOCUMENT, Recognizer, store_decoding
 from asr.text import TextConfig, normalize
 from asr.tokens.dictionary import read_dictionary
 from asr.training import MODEL_FILE, require_same_settings, train
@@ -62,6 +63,8 @@ class RecipeRun:
         corpora: Directory that holds the corpora.
         data_dir: Directory of the manifests.
         run_dir: Directory of the model and of all results.
+        tuned: Model of a finished run whose settings of the beam search are taken, where no
+            development data are left to find any on; see `with_development_data`.
     """
 
     recipe: Recipe
@@ -71,6 +74,7 @@ class RecipeRun:
     corpora: Path | None
     data_dir: Path
     run_dir: Path
+    tuned: Path | None = None
 
     @property
     def dictionary(self) -> Path | None:
@@ -126,6 +130,31 @@ class RecipeRun:
         return {".greedy": DecodingChoice(decoder="greedy"), **as_stored}
 
 
+def with_development_data(run: RecipeRun) -> RecipeRun:
+    """The run after `run`, in a directory beside its own: the development data train too.
+
+    What they were held out for is settled then: it decodes with the settings that `run` found, and
+    a language model of all transcripts.
+
+    Raises:
+        ConfigError: The recipe mixes texts for its language model: development data choose shares.
+    """
+    if run.lm is not None and (len(run.recipe.sources) > 1 or run.lm.prose):
+        raise ConfigError(
+            "the shares of several texts in the language model are found on development data, so "
+            "these cannot be trained on as well",
+            hint="leave --all-data out",
+        )
+    data = run.config.data
+    data = data.model_copy(update={"train": (*data.train, *data.dev)})
+    return replace(
+        run,
+        config=run.config.model_copy(update={"data": data}),
+        run_dir=run.run_dir.with_name(f"{run.run_dir.name},all-data"),
+        tuned=run.model_path,
+    )
+
+
 def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
     """Run the stages from `stage` (done again) or the first unfinished one, to `stop_stage`.
 
@@ -142,6 +171,7 @@ def run_stages(run: RecipeRun, stage: str, stop_stage: str) -> None:
         raise ConfigError(f"--stage {stage} comes after --stop-stage {stop_stage}")
     if last >= STAGES.index("train"):
         _refuse_other_settings(run)
+        _require_tuned(run)
     for name in STAGES[first : last + 1]:
         if reason := _needless(run, name):
             _say(f"[{name}] {reason}")
@@ -165,6 +195,18 @@ def _refuse_other_settings(run: RecipeRun) -> None:
     stored = read_documents(run.model_path, MODEL_KIND).get("config")
     cure = "name another --run-dir, or remove it"
     require_same_settings(run.run_dir, stored, config, cure, ignored)
+
+
+def _require_tuned(run: RecipeRun) -> None:
+    """Refuse to train for long without the settings to decode with."""
+    if run.tuned is None or run.lm is None:
+        return
+    known = read_documents(run.tuned, MODEL_KIND) if run.tuned.exists() else {}
+    if DECODING_DOCUMENT not in known:
+        raise ConfigError(
+            f"there is no tuned model {run.tuned}, whose settings --all-data takes",
+            hint="run the same command without --all-data first",
+        )
 
 
 def _needless(run: RecipeRun, stage: Stage) -> str:
@@ -263,6 +305,13 @@ def _tune(run: RecipeRun) -> None:
     _say(f"  {mixed.summary()}")
     lm = run.run_dir / "lm.arpa"
     write_model(mixed.model, lm)
+    if run.tuned is not None:
+        stored = Recognizer.load(run.tuned, "cpu").source.stored
+        assert stored is not None  # `_require_tuned`
+        lm_data = model_to_bytes(mixed.model) if stored.lm == "embedded" else None
+        store_decoding(run.model_path, stored, lm_data)
+        _say(f"  settings of {run.tuned}")
+        return
     request = TuneRequest(
         run.model_path,
         run.config.data.dev,
@@ -278,9 +327,10 @@ def _lm_texts(run: RecipeRun, options: LmOptions, directory: Path) -> LmTexts:
     """Write what the language model is made of, and what it is made for, as normalised lines."""
     text = run.config.text
     transcripts: list[Path] = []
-    for manifest in run.config.data.train:
-        transcripts.append(directory / f"{len(transcripts)}-{manifest.parent.name}.txt")
-        _write_transcripts(transcripts[-1], read_manifest(manifest), text)
+    manifests = run.config.data.train
+    for group in [manifests] if run.tuned is not None else [(one,) for one in manifests]:
+        transcripts.append(directory / f"{len(transcripts)}-{group[0].parent.name}.txt")
+        _write_transcripts(transcripts[-1], read_manifests(group), text)
     prose: list[Path] = []
     for name in options.prose:
         source = run.below_corpora(name, "the text of the language model")
