@@ -88,8 +88,8 @@ class Adaptation:
 
     is_written: bool
     """Whether the target was; not where `scores` have more errors after than before."""
-    scores: tuple[WerReport, WerReport] | None
-    """Of the development recordings, before and after; None without any."""
+    scores: tuple[WerReport, ...]
+    """Of the development recordings, before and after; empty without any."""
     num_used: int
     """Recordings, or pieces of long ones, that are trained on."""
     used_s: float
@@ -108,11 +108,9 @@ class Adaptation:
         ]
         if self.num_left_out:
             lines.append(f"left out, as no word is heard that the model knows: {self.num_left_out}")
-        if self.scores is not None:
-            lines += [
-                f"{name}: {report.kaldi_line()}"
-                for name, report in zip(("before", "after"), self.scores, strict=True)
-            ]
+        if self.scores:
+            before, after = self.scores
+            lines += [f"before: {before.kaldi_line()}", f"after: {after.kaldi_line()}"]
         return lines
 
 
@@ -127,8 +125,8 @@ def adapt_model(request: AdaptRequest) -> Adaptation:
 
     Raises:
         ConfigError: A setting or the choice cannot be used.
-        DataError: No recording can be read, no word is heard in any, or the target cannot be
-            written.
+        DataError: No recording can be read, no word is heard in any, one of the development
+            recordings cannot be read, or the target cannot be written.
         ModelFileError: The model file cannot be used.
         TrainingError: As of `asr.training.train`.
 
@@ -136,7 +134,10 @@ def adapt_model(request: AdaptRequest) -> Adaptation:
         Scudder (1965); Kahn, Lee & Hannun (2020), Self-training for end-to-end speech recognition.
     """
     before: dict[str, str] = {}
-    current = request.model
+    current, dev = request.model, request.dev
+    scores = []
+    if dev is not None:  # first, as it may not be readable
+        scores.append(_score(Recognizer.load(current, request.device, request.choice), dev))
     with tempfile.TemporaryDirectory(prefix="asr-") as folder:
         for number in range(request.options.rounds):
             recognizer = Recognizer.load(current, request.device, request.choice)
@@ -149,13 +150,14 @@ def adapt_model(request: AdaptRequest) -> Adaptation:
             _write_adapted(request, weights, used, current)
         adapted = Recognizer.load(current, request.device, request.choice)
         after, _ = _hear(adapted, used)
-        scores = _scores(request, adapted)
-        is_better = scores is None or scores[1].words.num_errors <= scores[0].words.num_errors
-        if is_better:
+        if dev is not None:
+            scores.append(_score(adapted, dev))
+        is_worse = dev is not None and scores[1].words.num_errors > scores[0].words.num_errors
+        if not is_worse:
             _write_adapted(request, weights, used, request.target)
     return Adaptation(
-        is_written=is_better,
-        scores=scores,
+        is_written=not is_worse,
+        scores=tuple(scores),
         num_used=len(used),
         used_s=sum(one.duration_s for one in used),
         num_left_out=num_left_out,
@@ -164,11 +166,11 @@ def adapt_model(request: AdaptRequest) -> Adaptation:
     )
 
 
-def _scores(request: AdaptRequest, adapted: Recognizer) -> tuple[WerReport, WerReport] | None:
-    if request.dev is None:
-        return None
-    first = Recognizer.load(request.model, request.device, request.choice)
-    return evaluate_model(first, request.dev).report, evaluate_model(adapted, request.dev).report
+def _score(recognizer: Recognizer, manifest: Path) -> WerReport:
+    evaluation = evaluate_model(recognizer, manifest)
+    for name, error in evaluation.failures.items():
+        raise DataError(f"{manifest}: {name}: {error.message}", hint=error.hint)
+    return evaluation.report
 
 
 def _hear(

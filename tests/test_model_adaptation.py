@@ -15,7 +15,7 @@ from tones import RATE_HZ, write_tones
 from asr.checkpoint import MODEL_KIND, load_tensors
 from asr.decoder_setup import DecodingChoice
 from asr.errors import DataError
-from asr.manifest import Utterance, read_manifest
+from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.model_adaptation import (
     LONGEST_S,
     Adaptation,
@@ -63,7 +63,6 @@ def test_a_voice_that_is_mostly_heard_right_is_heard_better(
     """In recordings that adapting did not have, too."""
     target = tmp_path / "adapted.safetensors"
     adaptation = adapt(tone_model.path, voice[0], target, dev=voice[1])
-    assert adaptation.scores is not None
     before, after = (report.words.num_errors for report in adaptation.scores)
     assert 0 < before < 30
     assert after < before
@@ -132,7 +131,6 @@ def test_a_packed_model_can_be_adapted(
     pack_model(tone_model.path, packed, "int8")
     adaptation = adapt(packed, voice[0], target, dev=voice[1])
     assert adaptation.is_written
-    assert adaptation.scores is not None
     before, after = (report.words.num_errors for report in adaptation.scores)
     assert after < before
     names = [set(load_tensors(path, MODEL_KIND)[0]) for path in (target, tone_model.path)]
@@ -201,6 +199,17 @@ def test_long_recordings_are_cut_between_words(tone_model: ToneModel, tmp_path: 
     assert adaptation.num_used > 5
     assert adaptation.num_left_out == 0
     assert adaptation.used_s == pytest.approx(long.duration_s, abs=0.1)
+
+
+def test_development_recordings_must_all_be_there(
+    tone_model: ToneModel, voice: tuple[Path, Path], tmp_path: Path
+) -> None:
+    dev, target = tmp_path / "dev.jsonl", tmp_path / "adapted.safetensors"
+    gone = Utterance("gone", tmp_path / "gone.wav", 1.0, "ba")
+    write_manifest(dev, [*read_manifest(voice[1]), gone])
+    with pytest.raises(DataError, match="gone: there is no file"):
+        adapt(tone_model.path, voice[0], target, dev=dev)
+    assert not target.exists()
 
 
 def test_what_cannot_be_adapted_to_is_refused(tone_model: ToneModel, tmp_path: Path) -> None:
