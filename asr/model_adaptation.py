@@ -43,7 +43,8 @@ EMA_DECAY = 0.995
 class AdaptOptions(Options):
     """How far a model goes towards what it hears in new recordings.
 
-    The defaults were chosen on two speakers of FSDD and eight of AN4: recipes/fsdd/RESULTS.md.
+    The defaults were chosen on two speakers of FSDD and eight of AN4; `RESULTS.md` of either
+    recipe has the figures.
     """
 
     rounds: int = Field(default=1, ge=1, le=100)

@@ -16,6 +16,9 @@ from asr.errors import DataError, require_extra
 if TYPE_CHECKING:
     from asr.manifest import Utterance
 
+ANY_ID = "-"
+"""Of a file, before recordings of several sources are numbered."""
+
 
 def adapt(
     model: Model,
@@ -89,17 +92,16 @@ def _recordings(names: list[str]) -> tuple[list[Utterance], dict[str, str], list
     from asr.audio import probe_audio
     from asr.manifest import Utterance, read_manifest
 
-    found: list[tuple[str, Utterance]] = []
-    audio = [name for name in names if not name.endswith(".jsonl")]
-    for name in names:
-        if name.endswith(".jsonl"):
-            found += [(one.id, one) for one in read_manifest(Path(name))]
-    paths, problems = expand(audio)
-    for one in paths:
+    listed = [one for name in names if name.endswith(".jsonl") for one in read_manifest(Path(name))]
+    found = [(one.id, one) for one in listed]
+    paths, problems = expand([name for name in names if not name.endswith(".jsonl")])
+    for path in paths:
         try:
-            info = probe_audio(Path(one))
-            found.append((one, Utterance("file", Path(one), info.duration_s, "")))
+            duration_s = probe_audio(Path(path)).duration_s
         except DataError as error:
             problems.append(error)
-    listed = [replace(one, id=f"{index:07d}") for index, (_, one) in enumerate(found)]
-    return listed, {f"{index:07d}": name for index, (name, _) in enumerate(found)}, problems
+        else:
+            found.append((path, Utterance(ANY_ID, Path(path), duration_s, "")))
+    shown = {f"{index:07d}": name for index, (name, _) in enumerate(found)}
+    recordings = [replace(one, id=key) for key, (_, one) in zip(shown, found, strict=True)]
+    return recordings, shown, problems
