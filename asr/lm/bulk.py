@@ -25,12 +25,11 @@ from asr.lm.tables import (
     LOG_PROB,
     NUM_INNER,
     UNKNOWN_LOG_PROB,
-    WORD,
     Array,
     NgramTables,
     advance,
     compiled_tables_of,
-    find_hashed,
+    find_asked,
     inner_place,
     int64,
     known_word,
@@ -209,13 +208,8 @@ def _find_children(tables: NgramTables, lanes: Lanes, num_live: int) -> None:
         child = int64(EMPTY_SLOT)
         if lanes.state[index] == 0:
             child = word + 1 if word >= 0 else child
-        elif stop - begin > FEW:
-            child = int64(find_hashed(tables, begin, stop, word, lanes.slot[index]))
         else:
-            for node in range(begin, stop):
-                if tables.ints[node_place(node) + WORD] == word:
-                    child = int64(node)
-                    break
+            child = int64(find_asked(tables, begin, stop, word, lanes.slot[index]))
         lanes.child[index] = child
         if 0 <= child < num_inner:
             prefetch(tables.ints, inner + INNER_ITEMS * child)

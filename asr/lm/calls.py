@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from asr.lm.bulk import sum_words
 from asr.lm.compiled import called, compiled, kernel, prefetch
+from asr.lm.orders import sum_ids
 from asr.lm.tables import (
     UNK_ID,
     Array,
@@ -24,7 +24,14 @@ from asr.lm.tables import (
     slot_of,
     slots_place,
 )
-from asr.lm.word_index import WordIndex, find_word, hash_word, is_space
+from asr.lm.word_index import (
+    WordIndex,
+    find_word,
+    first_slot,
+    hash_word,
+    id_in_slot,
+    is_space,
+)
 
 # Items of a setup before the word index.
 START_STATE, ORDER, END_ID, NUM_STARTS, NUM_SLOTS, SETUP_HEADER = range(6)
@@ -95,9 +102,9 @@ def sum_line(block: Array, setup: Array, line: bytes) -> float:
         setup: From `line_setup`.
         line: UTF-8; a line feed is white space like others.
     """
-    ids = np.empty((len(line) + 1) // 2 + 1, np.int64)
-    num_ids = _find_ids(setup, line, ids)
-    return sum_words(block, int64(setup[START_STATE]), setup[ORDER] - 1, ids[:num_ids])
+    ids = np.empty((3, (len(line) + 1) // 2 + 1), np.int64)
+    num_ids = _find_ids(setup, line, ids[0], ids[1], ids[2])
+    return sum_ids(block, int64(setup[START_STATE]), int64(setup[ORDER]), ids[0, :num_ids])
 
 
 @called
@@ -122,8 +129,7 @@ def sum_line_in_turn(block: Array, setup: Array, line: bytes) -> float:
 @kernel
 def _next_id(index: WordIndex, line: Any, place: int) -> tuple[int, int]:
     """The place after the next word of a line, and the word's id; -1 as place at the end."""
-    while place < len(line) and is_space(line[place]):
-        place += 1
+    place = int64(_skip_spaces(line, place))
     if place == len(line):
         return int64(-1), int64(-1)
     end, mixed = hash_word(line, place)
@@ -131,16 +137,34 @@ def _next_id(index: WordIndex, line: Any, place: int) -> tuple[int, int]:
 
 
 @kernel
-def _find_ids(setup: Array, line: bytes, ids: Array) -> int:
-    """Write the ids of a line's words, and its end's if it has one; returns their number."""
+def _find_ids(setup: Array, line: Any, ids: Array, ends: Array, hashes: Array) -> int:
+    """Write the ids of a line's words, and its end's if it has one; returns their number.
+
+    Before it waits for any, it asks for the memory of all; `ends` and `hashes` are its own.
+    """
     index, end_id = _index_of(setup), int64(setup[END_ID])
-    num_ids = 0
-    place, word = _next_id(index, line, int64(0))
-    while place >= 0:
-        ids[num_ids] = word
+    num_ids, place = 0, int64(_skip_spaces(line, int64(0)))
+    while place < len(line):
+        ids[num_ids] = place
+        end, mixed = hash_word(line, place)
+        prefetch(index.slots, first_slot(index, mixed))
+        ends[num_ids], hashes[num_ids] = end, mixed
+        place = int64(_skip_spaces(line, int64(end)))
         num_ids += 1
-        place, word = _next_id(index, line, place)
+    for number in range(num_ids):
+        prefetch(index.starts, id_in_slot(index, first_slot(index, np.uint64(hashes[number]))))
+    for number in range(num_ids):
+        mixed = np.uint64(hashes[number])
+        ids[number] = find_word(index, line, ids[number], ends[number], mixed)
     if end_id >= 0:
         ids[num_ids] = end_id
         num_ids += 1
     return num_ids
+
+
+@kernel
+def _skip_spaces(line: Any, place: int) -> int:
+    """The first place from this on that is no white space, or the line's end."""
+    while place < len(line) and is_space(line[place]):
+        place += 1
+    return place

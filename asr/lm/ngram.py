@@ -10,9 +10,10 @@ from typing import Any, cast
 import numpy as np
 
 from asr.errors import DataError
-from asr.lm.bulk import SENTENCE_BREAK, SMALL_ITEMS, score_words, sum_words
+from asr.lm.bulk import SENTENCE_BREAK, SMALL_ITEMS, score_words
 from asr.lm.calls import advance_in, line_setup, sum_line, sum_line_in_turn
 from asr.lm.compiled import direct
+from asr.lm.orders import sum_ids
 from asr.lm.tables import Array, NgramTables, advance, freeze_tables, is_state
 from asr.lm.word_index import WordIndex, index_words
 
@@ -169,7 +170,7 @@ class NgramModel:
     def sentence_log_prob(self, words: Sequence[str]) -> float:
         """Natural log-probability of a sentence and its end."""
         ids = self._sentence_ids(words)
-        return sum_words(self.tables.ints, self.start_state, self.order - 1, ids)
+        return sum_ids(self.tables.ints, self.start_state, self.order, ids)
 
 
 def freeze_model(

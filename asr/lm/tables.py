@@ -267,6 +267,17 @@ def find_child(tables: NgramTables, node: int, word: int) -> int:
 
 
 @kernel
+def find_asked(tables: NgramTables, begin: int, end: int, word: int, slot: int) -> int:
+    """As `find_child`, of a node whose children and slot are at hand; it is not node 0."""
+    if end - begin > FEW:
+        return find_hashed(tables, begin, end, word, slot)
+    for child in range(begin, end):
+        if tables.ints[node_place(child) + WORD] == word:
+            return child
+    return -1
+
+
+@kernel
 def find_hashed(tables: NgramTables, begin: int, end: int, word: int, slot: int) -> int:
     """The child between two nodes with a last word, or -1; from the slot given on."""
     slots, num_slots = slots_place(tables), int64(tables.ints[NUM_SLOTS])

@@ -84,6 +84,13 @@ def first_slot(index: WordIndex, mixed: np.uint64) -> int:
 
 
 @kernel
+def id_in_slot(index: WordIndex, slot: int) -> int:
+    """The word in a slot that is not empty."""
+    word: int = int64(index.slots[slot] & ID_MASK)
+    return word
+
+
+@kernel
 def fill_words(index: WordIndex) -> None:
     """Enter every word."""
     num_slots = index.slots.size
@@ -103,7 +110,7 @@ def find_word(index: WordIndex, text: Array, begin: int, end: int, mixed: np.uin
     slot = first_slot(index, mixed)
     while index.slots[slot] != EMPTY:
         if index.slots[slot] >> 32 == upper:
-            word: int = int64(index.slots[slot] & ID_MASK)
+            word: int = id_in_slot(index, slot)
             if is_same(index, word, text, begin, end):
                 return word
         slot = slot + 1 if slot + 1 < num_slots else 0
