@@ -247,6 +247,7 @@ def _train(
                 start_from=recognizer.source.path,
                 seed=options.seed,
                 device=request.device,
+                num_threads=1,  # as long, and the same result, whatever else the computer does
                 precision=config.training.precision,
                 validate_every=options.epochs,
             ),

@@ -42,6 +42,7 @@ from asr.experiment import (
 from asr.features import LogMel
 from asr.model import AcousticModel
 from asr.shipped import resolve_model
+from asr.threads import map_in_threads
 from asr.tokens import Tokenizer, tokenizer_from_dict
 
 DECODING_DOCUMENT = "decoding"
@@ -49,8 +50,10 @@ LM_TENSOR = "lm.data"
 """The mapped binary of the language model, as `asr tune` stores it."""
 COMPACT_LM_TENSOR = "lm.compact"
 """Its compact form, as `asr pack` stores it."""
-MAX_BATCH_S = 120.0
-"""Audio seconds recognised at once: enough to keep a CPU busy, little memory."""
+MAX_BATCH_S = 60.0
+"""Audio seconds recognised at once by a thread: enough to keep it busy, little memory."""
+MAX_GROUP_S = 8 * MAX_BATCH_S
+"""Audio seconds read before they are recognised: work for as many threads."""
 SAY_THE_RATE = "say the rate of samples: asr.audio.Waveform(samples, sample_rate_hz)"
 NOT_SAID = -30.0
 """Natural log-probability of each token where nothing was recorded."""
@@ -184,7 +187,6 @@ class Recognizer:
         )
         return cls(config, front_end.to(chosen), model.to(chosen), source, choice)
 
-    @torch.inference_mode()
     def emissions(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
         """Log-probabilities of each waveform, computed as one batch.
 
@@ -203,8 +205,16 @@ class Recognizer:
                 no list of them.
         """
         _check_waveforms(self, waveforms)
-        if not waveforms:
-            return []
+        return self._emissions_of([waveforms])[0] if waveforms else []
+
+    def _emissions_of(self, batches: Sequence[Sequence[Waveform]]) -> list[list[np.ndarray]]:
+        """Emissions of each batch; on a CPU several at a time, a thread for each."""
+        if self._device.type == "cpu":
+            return map_in_threads(self._emit, batches)
+        return list(map(self._emit, batches))
+
+    @torch.inference_mode()
+    def _emit(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
         samples = self._at_rate(waveforms)
         step = round(self.frame_s * self.sample_rate_hz)
         num_muted = round(MUTED_S * self.sample_rate_hz)
@@ -314,11 +324,12 @@ class Recognizer:
             DataError: As of `emissions`.
         """
         _check_waveforms(self, waveforms)
-        results: dict[int, np.ndarray] = {}
         durations_s = [waveform.duration_s for waveform in waveforms]
-        for indices in plan_batches(durations_s, BatchConfig(max_batch_s=MAX_BATCH_S)):
-            emissions = self.emissions([waveforms[index] for index in indices])
-            results |= zip(indices, emissions, strict=True)
+        plan = plan_batches(durations_s, BatchConfig(max_batch_s=MAX_BATCH_S))[::-1]
+        found = self._emissions_of([[waveforms[index] for index in batch] for batch in plan])
+        results: dict[int, np.ndarray] = {}
+        for batch, emissions in zip(plan, found, strict=True):
+            results |= zip(batch, emissions, strict=True)
         return [results[index] for index in range(len(waveforms))]
 
 
@@ -369,7 +380,7 @@ def read_groups(recognizer: Recognizer, sources: Sequence[Source]) -> Iterator[l
             group_s += waveform.duration_s
         except DataError as error:
             group.append((source_id, error))
-        if group_s >= 4 * MAX_BATCH_S:
+        if group_s >= MAX_GROUP_S:
             yield group
             group, group_s = [], 0.0
     if group:
