@@ -304,11 +304,17 @@ def test_resuming_with_other_settings_names_them(
         train(config_of(other), finished[0], resume=True)
 
 
-def test_resuming_with_other_workers_goes_on(
-    finished: tuple[Path, TrainingResult], tones: dict[str, Any]
+@pytest.mark.parametrize(
+    ("section", "changed"), [("batching", {"num_workers": 2}), ("training", {"num_threads": 2})]
+)
+def test_resuming_with_other_workers_or_threads_goes_on(
+    finished: tuple[Path, TrainingResult],
+    tones: dict[str, Any],
+    section: str,
+    changed: dict[str, Any],
 ) -> None:
-    """Where workers fail, a run must be able to do without them."""
-    other = {**tones, "batching": {**tones["batching"], "num_workers": 2}}
+    """Where workers fail, or other programs need the processors, a run must do without them."""
+    other = {**tones, section: {**tones[section], **changed}}
     assert train(config_of(other), finished[0], resume=True).model_path.exists()
 
 

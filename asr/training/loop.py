@@ -20,6 +20,7 @@ from asr.checkpoint import load_tensors, save_tensors
 from asr.experiment import ExperimentConfig
 from asr.model import Emissions
 from asr.optim import average_tensors, learning_rate, weight_matrices
+from asr.training.contention import watch_threads
 from asr.training.data import TrainingSet
 from asr.training.diagnosis import (
     CollapseWatch,
@@ -74,6 +75,7 @@ class Trainer:
         self._precision = config.training.precision
         if self._precision == "auto":
             self._precision = "bfloat16" if self._device.type == "cuda" else "float32"
+        self._thread_watch = watch_threads(learner.model, config.features.num_mels)
         self.total_steps = config.training.epochs * training_set.sampler.epoch_batches
         self._unlogged: list[StepResult] = []  # an epoch may be shorter than `log_every`
 
@@ -121,6 +123,8 @@ class Trainer:
     ) -> Position:
         epochs, total = self._config.training.epochs, self._data.sampler.epoch_batches
         reporter.begin_epoch(position.epoch, epochs, position.batch, total)
+        if self._thread_watch is not None and (notice := self._thread_watch.notice()):
+            reporter.say(notice)
         meter = Meter()
         batches = self._data.epoch(position.epoch, position.batch)
         for batch in meter.timed(batches):

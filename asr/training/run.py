@@ -57,8 +57,9 @@ LOCK_FILE = "lock"
 _CHECKPOINT_FACTOR = 12
 """Bytes a run may need for each byte of weights: state (weights, two moments, average) twice while
 it is replaced, the best few, the model."""
-_WITHOUT_EFFECT = ("batching.num_workers",)
-"""A run may go on with others, and ends with the same weights: where workers fail, without them."""
+_WITHOUT_EFFECT = ("batching.num_workers", "training.num_threads")
+"""A run may go on with others: where workers fail, without them, and with one thread where there
+are no processors for more. It ends with the same weights, for other threads but for rounding."""
 _MEMORY_FACTOR = 4
 """Bytes in memory for each byte of weights, at the least: weight, gradient, two moments."""
 
