@@ -45,7 +45,8 @@ def read_transcripts(path: Path, file_format: Format, side: Side | None = None) 
     * `jsonl`: objects with string fields `id` and `text`, such as this project's manifests;
       other fields are ignored. With a side, lines may have its field instead of `text`, as the
       rows of `WerReport.write_utterances` do.
-    * `trn`: `words … (id)`. Alternations (`{ a / b }`) are refused, not scored as words.
+    * `trn`: `words … (id)`. Alternations (`{ a / b }`) and words that may be missing (`(uh)`) are
+      refused, not scored as words.
 
     Blank lines are skipped in all formats but `text`.
 
@@ -122,8 +123,15 @@ def _parse_trn(line: str) -> tuple[str, str]:
     utterance_id = rest[:-1].strip()
     if not parenthesis or not rest.endswith(")") or not utterance_id:
         raise ValueError("does not end in `(id)`")
-    if "{" in text.split():
+    words = text.split()
+    if any(word.startswith("{") for word in words):
         raise ValueError("alternations `{ a / b }` are not supported; keep one spelling")
+    optional = next((word for word in words if word[0] + word[-1] == "()"), None)
+    if optional is not None:
+        raise ValueError(
+            f"words that may be missing, such as {optional!r}, are not supported; "
+            "keep the word without parentheses, or leave it out"
+        )
     return utterance_id, text.strip()
 
 

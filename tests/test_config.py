@@ -21,6 +21,9 @@ class OuterConfig(Options):
     name: str = "x"
     optional: InnerConfig | None = None
     names: tuple[str, ...] = ()
+    size: int | None = None
+    flag: bool = False
+    maybe: bool | None = None
     strings: Strings = Field(("x",), min_length=1)
 
     @model_validator(mode="after")
@@ -32,6 +35,15 @@ class OuterConfig(Options):
 
 def test_defaults_need_no_file() -> None:
     assert load_options(OuterConfig, None) == OuterConfig()
+
+
+@pytest.mark.parametrize("name", ["features.hop_ms", "features.num_mels", "name", "size"])
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_true_is_no_number(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"setting `{name}` in --set: .* not be true or false"):
+        load_options(OuterConfig, None, [f"{name}={value}"])
+    assert load_options(OuterConfig, None, [f"flag={value}"]).flag is (value == "true")
+    assert load_options(OuterConfig, None, [f"maybe={value}"]).maybe is (value == "true")
 
 
 def test_a_file_holds_only_differences(tmp_path: Path) -> None:

@@ -109,6 +109,20 @@ def test_a_speaker_may_have_any_name(manifest: Path) -> None:
     assert found.audio_path.is_relative_to(manifest.parent / "out")
 
 
+def test_speakers_whose_files_would_have_one_name_are_refused_before_any_is_written(
+    manifest: Path,
+) -> None:
+    path = write_audio_file(manifest.parent / "x.wav")
+    names = ("a b", "c", "a_b")
+    write_manifest(
+        manifest,
+        [Utterance(str(index), path, 0.1, "red", speaker=one) for index, one in enumerate(names)],
+    )
+    with pytest.raises(DataError, match="speakers 'a b' and 'a_b' would have the same names"):
+        make(manifest, per_speaker=1)
+    assert not list((manifest.parent / "out").rglob("*.flac"))
+
+
 def test_impossible_options(manifest: Path) -> None:
     with pytest.raises(ConfigError, match="per_speaker"):
         make(manifest, per_speaker=0)

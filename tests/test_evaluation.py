@@ -218,8 +218,8 @@ class TestTranscripts:
 
     def test_trn_keeps_parentheses_inside(self, tmp_path: Path) -> None:
         path = tmp_path / "ref.trn"
-        path.write_text("one (uh) two (spk-1)\n")
-        assert read_transcripts(path, "trn") == {"spk-1": "one (uh) two"}
+        path.write_text("one f(x) two (spk-1)\n")
+        assert read_transcripts(path, "trn") == {"spk-1": "one f(x) two"}
 
     @pytest.mark.parametrize(
         ("file_format", "content", "message"),
@@ -228,6 +228,8 @@ class TestTranscripts:
             ("trn", "one two\n", "line 1: does not end in `(id)`"),
             ("trn", "one ()\n", "line 1: does not end in `(id)`"),
             ("trn", "{ one / two } (a)\n", "line 1: alternations"),
+            ("trn", "so {one/two} (a)\n", "line 1: alternations"),
+            ("trn", "one (a)\n(uh) one (b)\n", "line 2: words that may be missing, such as '(uh)'"),
             ("jsonl", '{"id": "a", "text": "x"}\n{"id": \n', "line 2: not JSON"),
             ("jsonl", '["a"]\n', 'line 1: expected a JSON object, got ["a"]'),
             ("jsonl", '{"id": 7, "text": "x"}\n', "line 1: `id` must be a string, got 7"),

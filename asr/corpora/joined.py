@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -141,11 +141,12 @@ def join_speakers(recordings: Sequence[Utterance], plan: JoinPlan) -> list[Utter
     else there is.
 
     Raises:
-        DataError: Audio cannot be read or written.
+        DataError: Audio cannot be read or written, or two speakers' files would have one name.
     """
     by_speaker: dict[str, list[Utterance]] = defaultdict(list)
     for one in recordings:
         by_speaker[one.speaker or "unknown"].append(one)
+    _require_own_names(by_speaker)
     joined: list[Utterance] = []
     with progress_bar("joining", plan.count * len(by_speaker)) as advance:
         for speaker, own in sorted(by_speaker.items()):
@@ -154,6 +155,22 @@ def join_speakers(recordings: Sequence[Utterance], plan: JoinPlan) -> list[Utter
                 joined.append(utterance)
                 advance()
     return joined
+
+
+def _require_own_names(speakers: Iterable[str]) -> None:
+    """Refuse speakers whose files would replace each other's."""
+    first: dict[str, str] = {}
+    for speaker in speakers:
+        other = first.setdefault(_file_name(speaker), speaker)
+        if other != speaker:
+            raise DataError(
+                f"files of the speakers {other!r} and {speaker!r} would have the same names",
+                hint="rename one of the two in the manifest",
+            )
+
+
+def _file_name(speaker: str) -> str:
+    return re.sub(NOT_IN_NAMES, "_", speaker)
 
 
 def _join_speaker(
@@ -167,7 +184,7 @@ def _join_speaker(
     for number in range(plan.count):
         chosen = [next(draw) for _ in range(generator.integers(1, plan.max_pieces + 1))]
         waveform = plan.joiner([waveforms[index] for index in chosen], generator)
-        utterance_id = f"{plan.prefix}_{re.sub(NOT_IN_NAMES, '_', speaker)}_{number:04d}"
+        utterance_id = f"{plan.prefix}_{_file_name(speaker)}_{number:04d}"
         path = plan.folder / f"{utterance_id}.flac"
         write_audio(path, waveform)
         text = " ".join(recordings[index].text for index in chosen)

@@ -124,7 +124,7 @@ def hold_out(
     """
     groups = _groups(entries, by)
     if len(groups) < 2:
-        other = "use --split-by utterance, or " if len(entries) > 1 else ""
+        other = "use --split-by utterance where the corpus has it, or " if len(entries) > 1 else ""
         raise DataError(
             f"cannot hold {max(target, 1):.0f} of {len(entries)} out: all are of one {by}",
             hint=f"{other}set --dev-fraction and --test-fraction to 0",
