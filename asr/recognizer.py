@@ -8,6 +8,7 @@ that another runtime can stand behind the same interface.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -18,7 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import ReadOptions, Waveform, read_audio, resample
+from asr.audio import (
+    ReadOptions,
+    Waveform,
+    cut_at_pauses,
+    heard_range,
+    read_audio,
+    resample,
+)
 from asr.batching import BatchConfig, plan_batches
 from asr.checkpoint import MODEL_KIND, load_state, load_tensors, save_tensors
 from asr.config import parse_options
@@ -30,7 +38,7 @@ from asr.decoder_setup import (
     choose_decoder,
     parse_stored,
 )
-from asr.decoding import BeamDecoder, Decoder, Hypothesis, LogProbs
+from asr.decoding import BeamDecoder, Decoder, Hypothesis, LogProbs, join_pieces
 from asr.errors import ConfigError, DataError, ModelFileError
 from asr.experiment import (
     ExperimentConfig,
@@ -55,6 +63,9 @@ MAX_BATCH_S = 60.0
 MAX_GROUP_S = 8 * MAX_BATCH_S
 """Audio seconds read before they are recognised: work for as many threads."""
 SAY_THE_RATE = "say the rate of samples: asr.audio.Waveform(samples, sample_rate_hz)"
+LONG_S, LONG_FACTOR = 10.0, 3.0
+"""Recordings up to this length, and up to so many times what a model's training utterances last in
+the mean, are recognised whole."""
 NOT_SAID = -30.0
 """Natural log-probability of each token where nothing was recorded."""
 MUTED_S = 1.0
@@ -108,6 +119,7 @@ class Recognizer:
         model: AcousticModel,
         source: DecoderSource,
         choice: DecodingChoice | None = None,
+        long_s: float = LONG_S,
     ) -> None:
         self.config = config
         self.tokenizer = source.tokenizer
@@ -115,6 +127,7 @@ class Recognizer:
         self.model = model.eval()
         self.frame_s = source.frame_s
         self.source = source
+        self.long_s = long_s
         self._chosen = choose_decoder(source, choice or DecodingChoice())
         self._device = next(model.parameters()).device
 
@@ -185,7 +198,8 @@ class Recognizer:
             lm_data=_lm_data(tensors, path),
             path=path,
         )
-        return cls(config, front_end.to(chosen), model.to(chosen), source, choice)
+        long_s = _long_s(documents.get("training"))
+        return cls(config, front_end.to(chosen), model.to(chosen), source, choice, long_s)
 
     def emissions(self, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
         """Log-probabilities of each waveform, computed as one batch.
@@ -218,7 +232,7 @@ class Recognizer:
         samples = self._at_rate(waveforms)
         step = round(self.frame_s * self.sample_rate_hz)
         num_muted = round(MUTED_S * self.sample_rate_hz)
-        ranges = [_heard_range(one, num_muted, step) for one in samples]
+        ranges = [heard_range(one, num_muted, step) for one in samples]
         heard = [one[place] for one, place in zip(samples, ranges, strict=True)]
         emitted = self.model(*self._features(heard))
         log_probs = emitted.log_probs.float().cpu().numpy()
@@ -303,7 +317,26 @@ class Recognizer:
                 f"audio must be a list of files and waveforms, got one {type(audio).__name__}",
                 hint="put it into a list, or call `transcribe`",
             )
-        return self.decode(self.emissions_many([self._heard(one) for one in audio]))
+        return [found[0] for found in self.recognize([self._heard(one) for one in audio])]
+
+    def recognize(self, waveforms: Sequence[Waveform]) -> list[list[Hypothesis]]:
+        """Hypotheses of each waveform, best first, as of `decode_n_best`.
+
+        Recordings of more than `long_s` are recognised in pieces that are cut at pauses, each as
+        an utterance of its own.
+
+        Raises:
+            DataError: As of `emissions`.
+        """
+        _check_waveforms(self, waveforms)
+        rate_hz, step = self.sample_rate_hz, round(self.frame_s * self.sample_rate_hz)
+        pieces = [cut_at_pauses(one, rate_hz, step, self.long_s) for one in waveforms]
+        emissions = self.emissions_many([piece for own in pieces for _, piece in own])
+        found = iter(self.decode_n_best(emissions))
+        return [
+            join_pieces([next(found) for _ in own], [first for first, _ in own], self.frame_s)
+            for own in pieces
+        ]
 
     def _heard(self, audio: Path | str | Waveform) -> Waveform:
         if isinstance(audio, Waveform):
@@ -333,17 +366,14 @@ class Recognizer:
         return [results[index] for index in range(len(waveforms))]
 
 
-def _heard_range(samples: np.ndarray, num_muted: int, step: int) -> slice:
-    """From the first to the last sample that is not zero, and up to `num_muted` on either side.
-
-    It begins at a multiple of `step`, as output frames do; without such a sample it is of the
-    first `num_muted`.
-    """
-    recorded = np.flatnonzero(samples)
-    if len(recorded) == 0:
-        return slice(0, num_muted)
-    begin = max(0, int(recorded[0]) - num_muted) // step * step
-    return slice(begin, int(recorded[-1]) + 1 + num_muted)
+def _long_s(training: object) -> float:
+    """`LONG_S` or more, by what a model file says of its training."""
+    said = training if isinstance(training, Mapping) else {}
+    hours, count = said.get("train_h"), said.get("train_utterances")
+    if not isinstance(hours, float) or not isinstance(count, int) or count < 1:
+        return LONG_S
+    mean_s = 3600 * hours / count
+    return max(LONG_S, LONG_FACTOR * mean_s) if math.isfinite(mean_s) else LONG_S
 
 
 def transcribe_each(
@@ -363,7 +393,7 @@ def transcribe_each(
     """
     for group in read_groups(recognizer, sources):
         waveforms = [item for _, item in group if isinstance(item, Waveform)]
-        found = iter(recognizer.decode_n_best(recognizer.emissions_many(waveforms)))
+        found = iter(recognizer.recognize(waveforms))
         for source_id, item in group:
             yield source_id, item if isinstance(item, DataError) else next(found)
 

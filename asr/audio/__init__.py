@@ -12,6 +12,7 @@ from asr.audio.headers import (
     conversion,
     probe_audio,
 )
+from asr.audio.pauses import cut_at_pauses, heard_range, pause_cuts
 from asr.audio.reading import ReadOptions, read_audio, sample_range
 from asr.audio.resampling import num_resampled, resample
 from asr.audio.waveform import Channel, Waveform, check_channel, to_mono
@@ -27,7 +28,10 @@ __all__ = [
     "Waveform",
     "check_channel",
     "conversion",
+    "cut_at_pauses",
+    "heard_range",
     "num_resampled",
+    "pause_cuts",
     "probe_audio",
     "read_audio",
     "resample",

@@ -4,6 +4,7 @@ from asr.decoding.beam import BeamDecoder
 from asr.decoding.beam_stream import BeamStream
 from asr.decoding.checks import check_batch, check_log_probs
 from asr.decoding.greedy import GreedyDecoder
+from asr.decoding.joining import join_pieces
 from asr.decoding.knowledge import Knowledge
 from asr.decoding.options import BeamConfig
 from asr.decoding.types import Decoder, Hypothesis, LogProbs, Stream, Word
@@ -21,4 +22,5 @@ __all__ = [
     "Word",
     "check_batch",
     "check_log_probs",
+    "join_pieces",
 ]
