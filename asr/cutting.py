@@ -18,10 +18,11 @@ from pydantic import Field
 from asr.alignment import AlignedWord, align_words
 from asr.audio import Waveform
 from asr.config import Options, Strings
+from asr.ctc import BLANK
 from asr.errors import ConfigError, DataError
 from asr.manifest import Utterance
 from asr.progress import progress_bar
-from asr.recognizer import Recognizer, Source, read_groups
+from asr.recognizer import NOT_SAID, Recognizer, Source, read_groups
 from asr.text import normalize
 
 Span = tuple[int, int]
@@ -168,12 +169,29 @@ def _align_each(
     for group in read_groups(recognizer, sources):
         heard = [(name, item) for name, item in group if isinstance(item, Waveform)]
         yield from ((name, item) for name, item in group if isinstance(item, DataError))
-        emissions = recognizer.emissions_many([waveform for _, waveform in heard])
+        emissions = _emissions(recognizer, [waveform for _, waveform in heard])
         for (name, _), log_probs in zip(heard, emissions, strict=True):
             try:
                 yield name, _align(recognizer, log_probs, by_id[name].text)
             except DataError as error:
                 yield name, error
+
+
+def _emissions(recognizer: Recognizer, waveforms: Sequence[Waveform]) -> list[np.ndarray]:
+    """Log-probabilities of each; of long recordings those of their pieces, one after the other."""
+    pieces = [recognizer.pieces(one) for one in waveforms]
+    found = iter(recognizer.emissions_many([piece for own in pieces for _, piece in own]))
+    emissions = []
+    for own in pieces:
+        parts = [(first, next(found)) for first, _ in own]
+        last, end = parts[-1]
+        # Between pieces a frame may be missing, whose window neither has whole: nothing is said.
+        whole = np.full((last + len(end), end.shape[1]), NOT_SAID, np.float32)
+        whole[:, BLANK] = 0.0
+        for first, part in parts:
+            whole[first : first + len(part)] = part
+        emissions.append(whole)
+    return emissions
 
 
 def _align(recognizer: Recognizer, log_probs: np.ndarray, text: str) -> list[AlignedWord]:

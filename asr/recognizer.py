@@ -63,7 +63,7 @@ MAX_BATCH_S = 60.0
 MAX_GROUP_S = 8 * MAX_BATCH_S
 """Audio seconds read before they are recognised: work for as many threads."""
 SAY_THE_RATE = "say the rate of samples: asr.audio.Waveform(samples, sample_rate_hz)"
-LONG_S, LONG_FACTOR = 10.0, 3.0
+LONG_S, LONG_FACTOR = 10.0, 4.0
 """Recordings up to this length, and up to so many times what a model's training utterances last in
 the mean, are recognised whole."""
 NOT_SAID = -30.0
@@ -275,6 +275,11 @@ class Recognizer:
         """
         return self.transcribe_many([audio])[0]
 
+    def pieces(self, waveform: Waveform) -> list[tuple[int, Waveform]]:
+        """A recording of more than `long_s` cut at pauses, each piece with its first frame."""
+        step = round(self.frame_s * self.sample_rate_hz)
+        return cut_at_pauses(waveform, self.sample_rate_hz, step, self.long_s)
+
     def decode(self, emissions: Sequence[LogProbs]) -> list[Hypothesis]:
         """Best hypothesis of each, in parallel threads where the decoder can.
 
@@ -329,8 +334,7 @@ class Recognizer:
             DataError: As of `emissions`.
         """
         _check_waveforms(self, waveforms)
-        rate_hz, step = self.sample_rate_hz, round(self.frame_s * self.sample_rate_hz)
-        pieces = [cut_at_pauses(one, rate_hz, step, self.long_s) for one in waveforms]
+        pieces = [self.pieces(one) for one in waveforms]
         emissions = self.emissions_many([piece for own in pieces for _, piece in own])
         found = iter(self.decode_n_best(emissions))
         return [

@@ -12,9 +12,10 @@ from conftest import ToneModel
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli_decoding import asr
+from tones import RATE_HZ, tone_utterance
 
 from asr.alignment import AlignedWord
-from asr.audio import read_audio
+from asr.audio import Waveform, read_audio, write_audio
 from asr.config import parse_options
 from asr.cutting import CutOptions, cut_utterances, cutting_times_s, draw_spans
 from asr.decoder_setup import DecodingChoice
@@ -104,6 +105,27 @@ def test_tones_are_cut_apart(recognizer: Recognizer, utterances: list[Utterance]
         }
         num_pure += power[piece.text] > 0.9 * sum(power.values())
     assert num_pure > 0.9 * len(pieces)
+
+
+def test_words_of_a_long_recording_are_where_they_are_said(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    """Half a minute, whose emissions are computed in pieces."""
+    generator = np.random.default_rng(5)
+    parts, words, middles_s, now_s = [], [], [], 0.0
+    for _ in range(60):
+        word = str(generator.choice(["ba", "do", "mi"]))
+        parts += [tone_utterance([word], generator), np.zeros(RATE_HZ // 4, np.float32)]
+        words.append(word)
+        middles_s.append(now_s + len(parts[-2]) / RATE_HZ / 2)
+        now_s += sum(map(len, parts[-2:])) / RATE_HZ
+    path = tmp_path / "long.wav"
+    write_audio(path, Waveform(np.concatenate(parts), RATE_HZ))
+    assert now_s > 2 * recognizer.long_s
+    pieces = cut(recognizer, [Utterance("long", path, now_s, " ".join(words))], max_words=1)
+    assert [piece.text for piece in pieces] == words
+    for piece, middle_s in zip(pieces, middles_s, strict=True):
+        assert piece.start_s < middle_s < piece.start_s + piece.duration_s
 
 
 def test_words_to_keep_are_normalised_as_transcripts_are(
