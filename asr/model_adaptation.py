@@ -51,7 +51,7 @@ class AdaptOptions(Options):
     """How often recordings are recognised and trained on; each time by the model of the last."""
     epochs: int = Field(default=4, ge=1)
     """Of each round."""
-    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e30)
     """Its peak."""
     share: float = Field(default=0.5, gt=0, le=1)
     """How far each round goes from the weights as they were to those that training ends with. The

@@ -16,7 +16,7 @@ from asr.config import Options
 class OptimConfig(Options):
     """AdamW, its schedule, and what is averaged."""
 
-    learning_rate: float = Field(default=2e-3, gt=0, le=10)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1e30)
     """Peak learning rate."""
     schedule: Literal["one-cycle", "plateau", "constant"] = "one-cycle"
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)

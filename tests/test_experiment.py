@@ -53,7 +53,7 @@ def test_a_configuration_survives_the_model_file() -> None:
         ("training", "seed", 2**63 - 1, 2**63),
         ("training", "num_threads", 512, 513),
         ("batching", "num_workers", 64, 65),
-        ("optim", "learning_rate", 10, 1e300),
+        ("optim", "learning_rate", 1e30, 1e300),
         ("optim", "learning_rate", 1e-9, math.nan),
         ("optim", "weight_decay", 1e9, math.inf),
         ("optim", "l1", 1e9, math.inf),
