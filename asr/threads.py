@@ -52,7 +52,8 @@ def map_in_threads(function: Callable[[ItemT], ResultT], items: Sequence[ItemT])
     with cpu_threads(1):
         if num_threads < 2:
             return [function(item) for item in items]
-        pool = ThreadPoolExecutor(num_threads)  # its threads begin with the number set last: one
+        # A new thread begins with the number that any thread set last, so each says its own.
+        pool = ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
             return list(pool.map(function, items))
         finally:
